@@ -1,0 +1,65 @@
+"""fastbucket: large photo collections into pre-bucketed, captioned training sets.
+
+    import fastbucket
+
+    report = fastbucket.export(["photos/train-{0000..0099}.tar"], "out")
+    fastbucket.verify("out")
+
+Importing the package loads nothing heavy; each name below is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .errors import RunError, SampleError
+    from .recipe import Recipe, Resources
+    from .report import Report
+    from .run import export, plan
+    from .transcode import Transcoded, Transcoder
+    from .verification import verify
+
+__all__ = [
+    "Recipe",
+    "Report",
+    "Resources",
+    "RunError",
+    "SampleError",
+    "Transcoded",
+    "Transcoder",
+    "export",
+    "plan",
+    "verify",
+]
+
+# No module is called as a function in it is: importing fastbucket.export as a module would
+# replace the function fastbucket.export.
+_HOMES = {
+    "Recipe": "recipe",
+    "Report": "report",
+    "Resources": "recipe",
+    "RunError": "errors",
+    "SampleError": "errors",
+    "Transcoded": "transcode",
+    "Transcoder": "transcode",
+    "export": "run",
+    "plan": "run",
+    "verify": "verification",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,135 @@
+"""`bucketed_shards_v1`, once: names, member order, the JSON of a sample, the manifest.
+
+The writer, the verifier and the card take their names from here. docs/format.md says the same in
+prose.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import PurePosixPath
+from typing import Any
+
+FORMAT = "bucketed_shards_v1"
+
+MANIFEST = "manifest.json"
+CARD = "README.md"
+BUCKETS = "buckets"
+META = "meta"
+STATE = ".fastbucket"
+"""Working state of an unfinished export, inside the output folder; gone when it is complete."""
+
+MEMBERS = ("jpg", "txt", "json")
+"""Suffixes of a sample's members, in the order in which they stand in the tar."""
+
+TAR_BLOCK = 512
+TAR_MODE = 0o644
+TAR_END = bytes(2 * TAR_BLOCK)
+"""Two zero blocks end an archive; there is no padding to 10 KiB."""
+
+DROP_REASONS = (
+    "",  # kept
+    "excluded",  # listed by the user
+    "no_image",  # no member of the sample is an image
+    "unreadable",  # no image header that can be read
+    "too_many_pixels",  # more than recipe.max_pixels
+    "too_small",  # would need upsampling
+    "no_caption",  # only with missing_caption_policy: drop
+    "duplicate",  # same source bytes as an earlier sample
+    "undecodable",  # header fine, pixels truncated or damaged
+    "decoder_crash",  # ended the process that decoded it, twice
+)
+"""Index = code in the catalogue; the order is that in which reasons are tried."""
+
+INPUT_ERRORS = ("unreadable", "undecodable", "decoder_crash")
+"""Reasons that speak of damage; they count against --max-errors."""
+
+IMAGE_MODES = ("reencode_jpeg", "passthrough_jpeg")
+
+MISSING_TEXT = ""
+MISSING_NUMBER = -1
+
+# Field -> type, in order. Carried fields of the source's JSON stand after class_name.
+SAMPLE_FIELDS: dict[str, Any] = {
+    "image_id": str,
+    "w": int,
+    "h": int,
+    "image_mode": str,
+    "jpeg": {"quality": int, "subsampling": str},
+    "bucket_id": str,
+    "target_w": int,
+    "target_h": int,
+    "scale": float,
+    "crop_x": int,
+    "crop_y": int,
+    "resized_w": int,
+    "resized_h": int,
+    "source_split": str,
+    "source_archive": str,
+    "source_member": str,
+    "source_w": int,
+    "source_h": int,
+    "source_bytes": int,
+    "source_sha256": str,
+    "class_id": int,
+    "label": int,
+    "label_12k": int,
+    "class_name": str,
+}
+CAPTION_FIELDS: dict[str, Any] = {
+    "caption_variant": str,
+    "caption_selector_index": int,
+    "caption_source_id": int,
+}
+RESERVED_FIELDS = frozenset(SAMPLE_FIELDS) | frozenset(CAPTION_FIELDS)
+
+CARRIED_TYPES = ("str", "int", "float", "bool")
+"""Scalar types of a carried field; null counts as missing."""
+
+MANIFEST_FIELDS = (
+    "format",
+    "created_at",
+    "export_id",
+    "base_resolution",
+    "divisible",
+    "image_codec",
+    "crop",
+    "caption_priority",
+    "missing_caption_policy",
+    "too_small_policy",
+    "export_settings",
+    "proto_buckets_1024",
+    "recipe",
+    "source",
+    "counts",
+    "buckets",
+    "caption_sources",
+    "software",
+)
+
+CAPTION_SOURCE = "caption_source"
+"""The variant of captions that came with the source."""
+
+
+def image_id(archive: str, member_key: str) -> str:
+    """The identity of a sample: `<archive>/<member key>`; for a folder source, the key alone."""
+    return f"{archive}/{member_key}" if archive else member_key
+
+
+def sample_key(image_id: str) -> str:
+    """The key of a sample: the 64 hex digits of SHA-256 of its UTF-8 image_id."""
+    return hashlib.sha256(image_id.encode()).hexdigest()
+
+
+def shard_name(number: int) -> str:
+    return f"shard-{number:06d}.tar"
+
+
+def shard_path(bucket_id: str, number: int) -> str:
+    """Path of a shard relative to the output folder, with forward slashes."""
+    return str(PurePosixPath(BUCKETS, bucket_id, shard_name(number)))
+
+
+def caption_text(caption: str) -> bytes:
+    """The `.txt` member: UTF-8 and exactly one newline at its end; just that where there is none."""
+    return caption.rstrip("\r\n").encode() + b"\n"

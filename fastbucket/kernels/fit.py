@@ -1,0 +1,93 @@
+"""Bucket fit for whole columns: the choice rules of `buckets`, compiled."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from ..buckets import CHOICES, Bucket
+
+_short_long = numba.njit(CHOICES["short_long"])
+_log_ratio = numba.njit(CHOICES["log_ratio"])
+_min_crop = numba.njit(CHOICES["min_crop"])
+
+RULES = ("short_long", "log_ratio", "min_crop")
+"""Index = code of a rule in the kernel; a test holds it against buckets.CHOICES."""
+
+
+@numba.njit(nogil=True)
+def _distance(rule, w, h, width, height):
+    if rule == 0:
+        return _short_long(w, h, width, height)
+    if rule == 1:
+        return _log_ratio(w, h, width, height)
+    return _min_crop(w, h, width, height)
+
+
+@numba.njit(
+    "void(int32[::1], int32[::1], int64[::1], int64[::1], int64, boolean, float64,"
+    " int16[::1], boolean[::1])",
+    cache=True,
+    nogil=True,
+)
+def _fit(w, h, widths, heights, rule, next_bucket, max_crop, bucket, fits):
+    for i in range(w.size):
+        wi, hi = np.int64(w[i]), np.int64(h[i])
+        bucket[i] = -1
+        fits[i] = False
+        if wi <= 0 or hi <= 0:
+            continue
+        best_n, best_d = np.int64(0), np.int64(0)
+        next_n, next_d, next_b = np.int64(0), np.int64(0), -1
+        for b in range(widths.size):
+            width, height = widths[b], heights[b]
+            # A square bucket belongs to both orientations, a square image is landscape.
+            if width != height and (wi >= hi) != (width > height):
+                continue
+            n, d = _distance(rule, wi, hi, width, height)
+            if bucket[i] < 0 or n * best_d < best_n * d:
+                best_n, best_d = n, d
+                bucket[i] = b
+            if next_bucket and width <= wi and height <= hi:
+                area, unit = _min_crop(wi, hi, width, height)
+                if area <= max_crop * unit * wi * hi and (
+                    next_b < 0 or n * next_d < next_n * d
+                ):
+                    next_n, next_d, next_b = n, d, b
+        if bucket[i] >= 0:
+            fits[i] = widths[bucket[i]] <= wi and heights[bucket[i]] <= hi
+            if not fits[i] and next_b >= 0:
+                bucket[i] = next_b
+                fits[i] = True
+
+
+def fit(
+    width: np.ndarray,
+    height: np.ndarray,
+    buckets: tuple[Bucket, ...],
+    choice: str,
+    next_bucket: bool = False,
+    max_crop: float = 0.0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The bucket of every sample, and whether the sample fits it without upsampling.
+
+    width, height: pixels after EXIF orientation, int32 (n,); a row with 0 has no bucket.
+    next_bucket: a sample too small for its bucket takes the nearest one that it fits and that
+    crops at most `max_crop` of its area.
+    Returns index into `buckets` as int16 (n,), -1 for none, and bool (n,).
+    """
+    n = width.size
+    bucket, fits = np.empty(n, np.int16), np.empty(n, np.bool_)
+    targets = np.array([b.target for b in buckets], np.int64).reshape(-1, 2)
+    _fit(
+        np.ascontiguousarray(width, np.int32),
+        np.ascontiguousarray(height, np.int32),
+        np.ascontiguousarray(targets[:, 0]),
+        np.ascontiguousarray(targets[:, 1]),
+        RULES.index(choice),
+        next_bucket,
+        max_crop,
+        bucket,
+        fits,
+    )
+    return bucket, fits
