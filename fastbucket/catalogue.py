@@ -114,6 +114,11 @@ def read(path: Path, stamp: str) -> pa.Table | None:
     return table
 
 
+def text(name: bytes) -> str:
+    """A name of a source as text; bytes that are not UTF-8 become \\xNN, so that it stays a name."""
+    return name.decode("utf-8", "backslashreplace")
+
+
 def broken(table: pa.Table) -> str:
     """Why the archive of a catalogue ended early, "" if it did not."""
     return str((table.schema.metadata or {}).get(b"broken", b"").decode())

@@ -318,12 +318,8 @@ def transform(icc: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     """From `mode` numbers under a profile to sRGB, or None if the profile is broken or of other
     channels than the image has. Relative colorimetric, without black point compensation."""
     try:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-        space = profile.profile.xcolor_space.strip()
-        if space != {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}[mode]:
-            return None
         return ImageCms.buildTransform(
-            profile,
+            ImageCms.ImageCmsProfile(io.BytesIO(icc)),
             ImageCms.createProfile("sRGB"),
             mode,
             "RGB",
@@ -356,10 +352,10 @@ def decode(data: bytes, icc: str = "srgb") -> Picture:
         image = open_image(data)
         image.load()
         turn = TRANSPOSE.get(orientation(image), lambda a: a)
+    embedded = image.info.get("icc_profile") or b""
     if image.mode.startswith("I"):
         high = np.clip(np.asarray(image).astype(np.int64), 0, 65535) >> 8
         image = Image.fromarray(high.astype(np.uint8))
-    embedded = image.info.get("icc_profile") or b""
     grey = image.mode in ("1", "L", "LA", "F")
     alpha = np.ones((1, 1, 1))
     if image.mode != "CMYK":

@@ -1,0 +1,39 @@
+"""Plain JPEGs through libjpeg-turbo (simplejpeg), into one reused buffer."""
+
+from __future__ import annotations
+
+import numpy as np
+import simplejpeg
+
+from ..errors import SampleError
+from ..geometry import Size
+
+
+class Turbo:
+    """A decoder with a buffer that grows to the largest image it has met."""
+
+    def __init__(self) -> None:
+        self._buffer = np.empty(0, np.uint8)
+
+    def decode(self, data: bytes | memoryview, stored: Size, shrink: int) -> np.ndarray:
+        """RGBX uint8 (h, w, 4) of a JPEG, valid until the next call.
+
+        Strict: the first warning of the decoder is an error, so nothing is ever half grey.
+        """
+        width, height = -(-stored.width // shrink), -(-stored.height // shrink)
+        if self._buffer.size < width * height * 4:
+            self._buffer = np.empty(width * height * 4, np.uint8)
+        try:
+            pixels: np.ndarray = simplejpeg.decode_jpeg(
+                data,
+                "RGBX",
+                # The smallest of the decoder's scales that is not below these: exactly 1/shrink.
+                min_width=width if shrink > 1 else 0,
+                min_height=height if shrink > 1 else 0,
+                min_factor=shrink,
+                buffer=self._buffer,
+                strict=True,
+            )
+        except (ValueError, RuntimeError) as error:
+            raise SampleError("undecodable", str(error)) from None
+        return pixels

@@ -1,0 +1,80 @@
+"""Pixels through libvips: every format and colour space that it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..catalogue import KIND
+from ..errors import SampleError
+from ..geometry import Size
+from .library import LOADERS, vips
+
+_JPEGS = (KIND["jpeg"], KIND["jpeg_other"])
+_INTEGERS_16 = ("ushort", "short")
+
+
+def decoder(kind: int, convert: bool) -> Callable[[bytes | memoryview, Size, int], np.ndarray]:
+    """decode(data, stored, shrink) for images of `kind`; `convert`: from their profile to sRGB."""
+    return partial(_decode, kind, convert)
+
+
+def _decode(
+    kind: int, convert: bool, data: bytes | memoryview, stored: Size, shrink: int
+) -> np.ndarray:
+    """RGBX uint8 (h, w, 4) of the first frame or page, before EXIF orientation."""
+    pyvips = vips()
+    options: dict[str, Any] = {"access": "sequential"}
+    if kind in _JPEGS:
+        # Any warning is an error, as in `turbo`; `mend` has the exceptions.
+        options |= {"fail_on": "warning", "shrink": shrink}
+    else:
+        options |= {"fail_on": "error"}
+    try:
+        load = getattr(pyvips.Image, LOADERS[kind])
+        image = rgb(load(data, **options), convert)
+        if (image.width, image.height) != (
+            -(-stored.width // shrink),
+            -(-stored.height // shrink),
+        ):
+            raise SampleError(
+                "undecodable",
+                f"decodes to {image.width}x{image.height}, the header promised {stored.width}x"
+                f"{stored.height} / {shrink}",
+            )
+        memory = image.bandjoin(255).write_to_memory()
+    except pyvips.Error as error:
+        raise SampleError("undecodable", one_line(error)) from None
+    return np.frombuffer(memory, np.uint8).reshape(image.height, image.width, 4)
+
+
+def rgb(image: Any, convert: bool) -> Any:
+    """An image of any kind as sRGB, 8 bit, three bands, flattened on white.
+
+    Its embedded profile is used where `convert` says so, and always for CMYK, which means nothing
+    without one; libvips' built-in CMYK profile stands in for a missing one.
+    """
+    if image.format in _INTEGERS_16 and image.interpretation not in ("rgb16", "grey16", "cmyk"):
+        image = image.copy(interpretation="grey16" if image.bands < 3 else "rgb16")
+    if (convert or image.interpretation == "cmyk") and image.get_typeof("icc-profile-data"):
+        image = image.icc_transform(
+            "srgb", embedded=True, intent="relative", black_point_compensation=False
+        )
+    if image.interpretation != "srgb":
+        image = image.colourspace("srgb")
+    if image.hasalpha():
+        image = image.flatten(background=255)
+    if image.format != "uchar":
+        image = image.cast("uchar")
+    if image.bands < 3:
+        image = image[0].bandjoin([image[0], image[0]])
+    return image if image.bands == 3 else image[:3]
+
+
+def one_line(error: Exception) -> str:
+    """libvips' words without its line breaks and repetitions."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return ": ".join(dict.fromkeys(lines))

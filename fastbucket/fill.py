@@ -1,0 +1,132 @@
+"""Gaps that only the pixels gave away, filled: every shard of a bucket but its last is full.
+
+A sample whose pixels turn out to be damaged leaves a gap in its shard. The gaps of a bucket are
+filled, in order, with the bucket's last samples: their blocks are copied from tar to tar, nothing
+is decoded again, and shards without a gap stay as they are. What goes where follows from the
+damaged samples alone, so it does not depend on who found them when.
+
+New shards are staged in the state folder; a journal, written when all of a bucket are there,
+commits them; the renames behind it can be repeated.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from .errors import RunError
+from .format import shard_path
+from .shard import ShardFile, fsync_directory
+from .task import Record, short_path
+
+
+class Final(NamedTuple):
+    """A shard as it stands in the finished export."""
+
+    number: int
+    count: int
+    bytes: int
+    sha256: str
+
+
+class Place(NamedTuple):
+    """A kept sample: number of the shard that made it, and index among that shard's samples."""
+
+    shard: int
+    index: int
+
+
+def layout(records: Sequence[Record], shard_size: int) -> list[list[Place]]:
+    """The final shards of a bucket, from the records of its tasks in order.
+
+    A sample keeps its position p among the bucket's n planned ones if p is below the number N of
+    those that survived; a gap below N takes the next survivor from N on.
+    """
+    survivors: dict[int, Place] = {}
+    for record in records:
+        for index, position in enumerate(record.kept):
+            survivors[record.number * shard_size + position] = Place(record.number, index)
+    total = len(survivors)
+    spare = iter(sorted(p for p in survivors if p >= total))
+    order = [survivors[p] if p in survivors else survivors[next(spare)] for p in range(total)]
+    return [order[first : first + shard_size] for first in range(0, total, shard_size)]
+
+
+def fill(out: Path, state: Path, records: Sequence[Record], shard_size: int) -> list[Final]:
+    """Fill the gaps of one bucket and return its final shards. Can be repeated after any crash."""
+    if not any(record.drops for record in records):
+        return [Final(r.number, r.count, r.bytes, r.sha256) for r in records]
+    bucket_id = records[0].bucket_id
+    journal = state / "fill" / f"{bucket_id}.json"
+    if not journal.is_file():
+        finals, changed = _stage(out, state, records, shard_size)
+        facts = {"finals": finals, "changed": changed, "planned": len(records)}
+        temporary = journal.with_name(journal.name + ".tmp")
+        with open(temporary, "w") as file:
+            json.dump(facts, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, journal)
+        fsync_directory(journal.parent)
+    facts = json.loads(journal.read_text())
+    finals = [Final(*final) for final in facts["finals"]]
+    for number in facts["changed"]:
+        staged, final_path = _staged(state, bucket_id, number), out / shard_path(bucket_id, number)
+        if staged.exists():
+            final_path.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(staged, final_path)
+            fsync_directory(final_path.parent)
+    for number in range(len(finals), facts["planned"]):
+        (out / shard_path(bucket_id, number)).unlink(missing_ok=True)
+    for record in records:
+        short_path(state, bucket_id, record.number).unlink(missing_ok=True)
+    folder = (out / shard_path(bucket_id, 0)).parent
+    if not finals and folder.is_dir():
+        folder.rmdir()
+    return finals
+
+
+def _staged(state: Path, bucket_id: str, number: int) -> Path:
+    return state / "fill" / f"{bucket_id}-{number:06d}.tar"
+
+
+def _stage(
+    out: Path, state: Path, records: Sequence[Record], shard_size: int
+) -> tuple[list[Final], list[int]]:
+    """Write the shards that change; returns all final shards and the numbers of the written."""
+    by_number = {record.number: record for record in records}
+    finals: list[Final] = []
+    changed: list[int] = []
+    for number, places in enumerate(layout(records, shard_size)):
+        record = by_number[number]
+        if not record.drops and places == [Place(number, i) for i in range(record.count)]:
+            finals.append(Final(number, record.count, record.bytes, record.sha256))
+            continue
+        with ShardFile(_staged(state, record.bucket_id, number)) as shard:
+            for place in places:
+                shard.add([_block(out, state, by_number[place.shard], place.index)])
+            sha256 = shard.commit()
+            finals.append(Final(number, len(places), shard.bytes, sha256))
+        changed.append(number)
+    return finals, changed
+
+
+def _block(out: Path, state: Path, record: Record, index: int) -> bytes:
+    """The tar blocks of one sample, from the shard that its task wrote."""
+    path = out / shard_path(record.bucket_id, record.number)
+    if record.drops:
+        path = short_path(state, record.bucket_id, record.number)
+    start = record.ends[index - 1] if index else 0
+    size = record.ends[index] - start
+    try:
+        with open(path, "rb") as file:
+            file.seek(start)
+            block = file.read(size)
+    except OSError as error:
+        raise RunError(f"cannot read {path} back: {error.strerror}; export again with --overwrite") from None
+    if len(block) != size:
+        raise RunError(f"{path} is shorter than it was written; export again with --overwrite")
+    return block

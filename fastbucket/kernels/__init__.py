@@ -1,0 +1,1 @@
+"""Everything numba: functions of arrays and scalars. This module imports nothing."""

@@ -1,0 +1,274 @@
+"""The header of a JPEG, SOI to SOS, read in place.
+
+Sources: ITU-T T.81 annex B (markers), JFIF 1.02, CIPA DC-008 (Exif), ICC.1 annex B.4 (chunks), and
+libjpeg-turbo's jdmarker.c and jdapimin.c for what a decoder makes of damage and of colour.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, types
+
+from .signature import BYTES, JPEG
+
+# Columns of the result, int64.
+WIDTH = 0
+HEIGHT = 1
+COMPONENTS = 2
+PRECISION = 3  # bits a sample
+SOF = 4  # low byte of the marker: 0xC0 baseline, 0xC1 extended, 0xC2 progressive, 0xC3 lossless
+SAMPLING = 5  # (h << 4) | v of components 0 to 3, component 0 in the lowest byte
+COLOUR = 6  # one of the COLOUR_ codes
+CHROMA = 7  # (h << 4) | v: luma samples for one of chroma; 0: grey, or no whole ratio
+PLAIN = 8  # 1: libjpeg-turbo's simple interface reads it
+ORIENTATION = 9  # EXIF, 1 to 8
+JFIF = 10  # 1: seen
+ADOBE = 11  # transform of APP14: 0, 1 or 2; -1: no such segment
+ICC_START = 12  # first byte (0xFF) of the first ICC chunk's segment, from start; -1: none
+ICC_CHUNKS = 13
+FIELDS = 14
+
+COLOUR_UNKNOWN, COLOUR_GREY, COLOUR_YCC, COLOUR_RGB, COLOUR_CMYK, COLOUR_YCCK = 0, 1, 2, 3, 4, 5
+
+OK = 0
+NOT_JPEG = 1
+SHORT = 2
+BAD_LENGTH = 3
+BAD_MARKER = 4
+NO_SOF = 5
+TWO_SOF = 6
+EMPTY = 7
+BAD_SAMPLING = 8
+NO_SCAN = 9
+UNSUPPORTED_SOF = 10
+
+ERRORS = {
+    NOT_JPEG: "no JPEG signature",
+    SHORT: "ends before the first scan",
+    BAD_LENGTH: "a header segment has an impossible length",
+    BAD_MARKER: "an unknown marker in the header",
+    NO_SOF: "a scan without a frame header",
+    TWO_SOF: "two frame headers",
+    EMPTY: "width, height or number of components is 0",
+    BAD_SAMPLING: "a sampling factor is not 1 to 4",
+    NO_SCAN: "ends without a scan",
+    UNSUPPORTED_SOF: "a frame type that no decoder supports",
+}
+
+
+@njit(nogil=True, cache=True)
+def _u16(data, at):
+    return (np.int64(data[at]) << 8) | np.int64(data[at + 1])
+
+
+@njit(nogil=True, cache=True)
+def _starts(data, at, text):
+    """Whether data[at:] starts with the bytes `text`; the caller knows that there are as many."""
+    for i in range(len(text)):
+        if data[at + i] != text[i]:
+            return False
+    return True
+
+
+_EXIF = np.frombuffer(b"Exif\0\0", np.uint8)
+_JFIF = np.frombuffer(b"JFIF\0", np.uint8)
+_ADOBE = np.frombuffer(b"Adobe", np.uint8)
+_ICC = np.frombuffer(b"ICC_PROFILE\0", np.uint8)
+
+
+@njit(nogil=True, cache=True)
+def _short(data, at, little):
+    low, high = (at, at + 1) if little else (at + 1, at)
+    return (np.int64(data[high]) << 8) | np.int64(data[low])
+
+
+@njit(nogil=True, cache=True)
+def _orientation(data, start, end):
+    """Tag 0x0112 of the first IFD of the TIFF structure data[start:end]; 1 where it is unfit.
+
+    Only type SHORT counts, as in browsers and libexif (Pillow takes a LONG too).
+    """
+    if end - start < 8 or data[start] != data[start + 1]:
+        return 1
+    little = data[start] == 0x49  # II, else MM
+    if not little and data[start] != 0x4D:
+        return 1
+    if _short(data, start + 2, little) != 42:
+        return 1
+    first, second = _short(data, start + 4, little), _short(data, start + 6, little)
+    offset = (second << 16 | first) if little else (first << 16 | second)
+    if offset > end - start - 2:
+        return 1
+    at = start + offset + 2
+    for _ in range(_short(data, start + offset, little)):
+        if at + 12 > end:
+            return 1
+        if _short(data, at, little) == 0x0112:
+            value = _short(data, at + 8, little)
+            return value if _short(data, at + 2, little) == 3 and 1 <= value <= 8 else 1
+        at += 12
+    return 1
+
+
+@njit(nogil=True, cache=True)
+def _frame(data, at, end, out):
+    """Reads the frame header whose length field stands at data[at]; OK or an error."""
+    if at + 8 > end:
+        return SHORT
+    length = _u16(data, at)
+    count = np.int64(data[at + 7])
+    if length != 8 + 3 * count:
+        return BAD_LENGTH
+    if at + length > end:
+        return SHORT
+    out[PRECISION] = data[at + 2]
+    out[HEIGHT] = _u16(data, at + 3)
+    out[WIDTH] = _u16(data, at + 5)
+    out[COMPONENTS] = count
+    if out[HEIGHT] == 0 or out[WIDTH] == 0 or count == 0:
+        return EMPTY
+    for i in range(count):
+        factors = np.int64(data[at + 9 + 3 * i])
+        if not (1 <= factors >> 4 <= 4 and 1 <= factors & 15 <= 4):
+            return BAD_SAMPLING
+        if i < 4:
+            out[SAMPLING] |= factors << (8 * i)
+    return OK
+
+
+@njit(nogil=True, cache=True)
+def _judge(out, ids):
+    """Fills COLOUR (libjpeg's default_decompress_parms), CHROMA and PLAIN. ids: 3 component ids,
+    the first in the lowest byte."""
+    count, sof = out[COMPONENTS], out[SOF]
+    lossless = sof == 0xC3 or sof == 0xCB
+    if count == 1:
+        out[COLOUR] = COLOUR_GREY
+    elif count == 3:
+        if out[JFIF]:
+            rgb = False
+        elif out[ADOBE] >= 0:
+            rgb = out[ADOBE] == 0
+        else:
+            rgb = ids == 0x424752 or lossless  # 'R', 'G', 'B'
+        out[COLOUR] = COLOUR_RGB if rgb else COLOUR_YCC
+    elif count == 4:
+        out[COLOUR] = COLOUR_YCCK if out[ADOBE] > 0 else COLOUR_CMYK
+    usual = count == 1
+    if count == 3:
+        luma, chroma = out[SAMPLING] & 255, out[SAMPLING] >> 8 & 255
+        h, v, ch, cv = luma >> 4, luma & 15, chroma >> 4, chroma & 15
+        if out[SAMPLING] >> 16 == chroma and h % ch == 0 and v % cv == 0:
+            ratio = (h // ch) << 4 | (v // cv)
+            out[CHROMA] = ratio
+            # turbojpeg.c, getSubsamp: ratios it has a name for, and how they may be written.
+            known = ratio == 0x11 or ratio == 0x21 or ratio == 0x22 or ratio == 0x12 or ratio == 0x41
+            usual = known and (chroma == 0x11 or luma == 0x22 or (ratio == 0x11 and h * v <= 3))
+            usual = usual and not (luma == 0x22 and ratio == 0x11)  # too many blocks for it
+    colour = out[COLOUR] == COLOUR_GREY or out[COLOUR] == COLOUR_YCC
+    out[PLAIN] = out[PRECISION] == 8 and 0xC0 <= sof <= 0xC2 and colour and usual
+
+
+@njit(types.int64(BYTES, types.int64, types.int64, types.int64[::1]), nogil=True, cache=True)
+def jpeg_header(data, start, end, out):
+    """Reads the header of the JPEG data[start:end]; OK or the code of an error (see ERRORS).
+
+    data: uint8 (n,); start, end: bytes, 0 <= start <= end <= n; out: int64 (FIELDS,), filled with
+    what was found up to an error. Looks at no byte behind the first SOS segment, nor outside
+    data[start:end]. Fill bytes and garbage between segments are skipped as libjpeg skips them.
+    """
+    out[:] = 0
+    out[ORIENTATION] = 1
+    out[ADOBE] = -1
+    out[ICC_START] = -1
+    if end - start < 3 or data[start] != 0xFF or data[start + 1] != 0xD8 or data[start + 2] != 0xFF:
+        return NOT_JPEG
+    at = start + 2
+    exif = False
+    ids = 0
+    while True:
+        while True:  # to the next marker: 0xFF, fill bytes, and neither 0xFF nor 0
+            while at < end and data[at] != 0xFF:
+                at += 1
+            while at < end and data[at] == 0xFF:
+                at += 1
+            if at >= end:
+                return SHORT
+            if data[at] != 0:
+                break
+        marker = np.int64(data[at])
+        at += 1
+        if marker == 0x01 or 0xD0 <= marker <= 0xD7:
+            continue  # TEM and RST carry nothing
+        if marker == 0xD9:
+            return NO_SCAN
+        application = 0xE0 <= marker <= 0xEF or marker == 0xFE
+        frame = 0xC0 <= marker <= 0xCF and marker != 0xC4 and marker != 0xCC
+        table = marker == 0xC4 or marker == 0xCC or 0xDA <= marker <= 0xDD
+        if not (application or frame or table):
+            return BAD_MARKER
+        if at + 2 > end:
+            return SHORT
+        length = _u16(data, at)
+        if length < 2:
+            if not application:
+                return BAD_LENGTH
+            length = 2  # libjpeg lets this pass
+        if frame:
+            if marker == 0xC8 or 0xC5 <= marker <= 0xC7 or marker >= 0xCD:
+                return UNSUPPORTED_SOF
+            if out[SOF]:
+                return TWO_SOF
+            code = _frame(data, at, end, out)
+            if code != OK:
+                return code
+            out[SOF] = marker
+            if out[COMPONENTS] == 3:
+                for i in range(3):
+                    ids |= np.int64(data[at + 8 + 3 * i]) << (8 * i)
+        if at + length > end:
+            return SHORT
+        if marker == 0xDA:
+            if out[SOF] == 0:
+                return NO_SOF
+            _judge(out, ids)
+            return OK
+        payload = at + 2
+        size = length - 2
+        if marker == 0xE0:
+            if size >= 14 and _starts(data, payload, _JFIF):
+                out[JFIF] = 1
+        elif marker == 0xE1:
+            if not exif and size >= 6 and _starts(data, payload, _EXIF):
+                exif = True
+                out[ORIENTATION] = _orientation(data, payload + 6, at + length)
+        elif marker == 0xE2:
+            if size >= 14 and _starts(data, payload, _ICC):
+                if out[ICC_CHUNKS] == 0:
+                    out[ICC_START] = at - 2 - start
+                out[ICC_CHUNKS] += 1
+        elif marker == 0xEE and size >= 12 and _starts(data, payload, _ADOBE):
+            out[ADOBE] = data[payload + 11]
+        at += length
+
+
+@njit(
+    types.void(BYTES, types.int64[:, ::1], types.int64, types.int64, types.int64[:, ::1]),
+    nogil=True,
+    cache=True,
+)
+def jpeg_headers(data, rows, offset, kind, out):
+    """Reads the headers of the JPEGs among the samples `rows` of the tar `data`.
+
+    rows: int64 (n, m), with the image's offset and size in columns `offset` and `offset` + 1 and its
+    signature in column `kind`; out: int64 (n, FIELDS + 1), the last column the error code, NOT_JPEG
+    for all other images.
+    """
+    for i in range(len(rows)):
+        code = NOT_JPEG
+        if rows[i, kind] == JPEG:
+            start = rows[i, offset]
+            code = jpeg_header(data, start, start + rows[i, offset + 1], out[i, :FIELDS])
+        else:
+            out[i] = 0
+        out[i, FIELDS] = code

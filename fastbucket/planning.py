@@ -1,0 +1,244 @@
+"""Catalogue + recipe -> which sample goes where: array work over all columns at once.
+
+Every decision that a header allows is made here, so that what is dropped is never read. The result
+is two files in the state folder: `plan.arrow`, the kept samples in the order of the shards, which
+workers map; and `plan.json`, the shards and the carried fields.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from . import dedup, sidecar
+from .buckets import Bucket, buckets
+from .catalogue import Archive, column, text
+from .errors import RunError
+from .format import DROP_REASONS, image_id, sample_key
+from .kernels.fit import fit
+from .recipe import Recipe
+from .sources import KINDS, member_names
+
+REASON = {name: code for code, name in enumerate(DROP_REASONS)}
+
+_ROW_COLUMNS = (
+    "key", "suffix", "image_offset", "image_size", "text_offset", "text_size", "json_offset",
+    "json_size", "class_offset", "class_size", "width", "height", "orientation", "kind", "chroma",
+    "profile",
+)  # fmt: skip
+"""Columns of the catalogue that an export needs of a kept sample."""
+
+
+class Shard(NamedTuple):
+    """One task of the export: rows [start, stop) of the plan, all of one bucket."""
+
+    bucket: int
+    number: int
+    start: int
+    stop: int
+
+
+@dataclass
+class Plan:
+    """What is to be done. Rows are all scanned samples, archives one after the other."""
+
+    archives: list[Archive]
+    starts: np.ndarray  # int64 (archives + 1,), first row of each archive
+    reason: np.ndarray  # uint8 (rows,), index into DROP_REASONS; 0 is kept
+    bucket: np.ndarray  # int16 (rows,), -1 without one
+    order: np.ndarray  # int64 (kept,), rows in the order of the shards
+    buckets: tuple[Bucket, ...]
+    shards: list[Shard]
+    carried: list[sidecar.Carried]
+
+    def dropped(self) -> dict[str, int]:
+        """Samples by reason, without the kept ones."""
+        counts = np.bincount(self.reason, minlength=len(DROP_REASONS))
+        return {DROP_REASONS[i]: int(n) for i, n in enumerate(counts) if i and n}
+
+
+class _Rows:
+    """Access to source bytes by global row, one archive open at a time."""
+
+    def __init__(
+        self, archives: Sequence[Archive], tables: Sequence[pa.Table], starts: np.ndarray
+    ) -> None:
+        self._archives, self._tables, self._starts = archives, tables, starts
+
+    def read(self, rows: np.ndarray, part: str, limit: int | None) -> Iterator[memoryview]:
+        """The first `limit` bytes of a member of each row: part is image, text or json."""
+        reader, current = None, -1
+        into = bytearray()
+        try:
+            for row in rows:
+                archive = int(np.searchsorted(self._starts, row, side="right")) - 1
+                if archive != current:
+                    if reader is not None:
+                        reader.close()
+                    current = archive
+                    reader = KINDS[self._archives[archive].kind].Reader(self._archives[archive])
+                    table = self._tables[archive]
+                    offsets = column(table, f"{part}_offset")
+                    sizes = column(table, f"{part}_size")
+                assert reader is not None
+                at = int(row - self._starts[archive])
+                size = max(0, int(sizes[at]))
+                size = size if limit is None else min(size, limit)
+                key, suffix = table["key"][at].as_py(), table["suffix"][at].as_py()
+                name = member_names(key, suffix)[part]
+                yield reader.read(name, int(offsets[at]), size, into)
+        finally:
+            if reader is not None:
+                reader.close()
+
+
+def make(
+    archives: Sequence[Archive],
+    tables: Sequence[pa.Table],
+    recipe: Recipe,
+    excluded: frozenset[str] = frozenset(),
+) -> Plan:
+    """Decide about every sample of the catalogue. excluded: keys or image_ids.
+
+    Raises RunError for two samples of one image_id, and where nothing was found at all.
+    """
+    counts = [table.num_rows for table in tables]
+    starts = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+    if not starts[-1]:
+        raise RunError(f"no samples in {', '.join(a.path for a in archives[:3])}")
+    _check_folder_ids(archives, tables)
+
+    def whole(name: str) -> np.ndarray:
+        return np.concatenate([column(table, name) for table in tables])
+
+    reason = whole("reason").copy()
+    width, height = whole("width"), whole("height")
+    turned = whole("orientation") >= 5
+    width, height = np.where(turned, height, width), np.where(turned, width, height)
+    readable = reason == 0
+    pixels = width.astype(np.int64) * height
+    reason[readable & (pixels > recipe.max_pixels)] = REASON["too_many_pixels"]
+    del pixels
+
+    family = buckets(recipe.family, recipe.base_resolution, recipe.divisible)
+    bucket, fits = fit(
+        np.where(reason == 0, width, 0),
+        np.where(reason == 0, height, 0),
+        family,
+        recipe.choice,
+        recipe.too_small_policy == "next_bucket",
+        recipe.next_bucket_max_crop,
+    )
+    reason[(reason == 0) & ~fits] = REASON["too_small"]
+    if excluded:
+        for archive, table, start in zip(archives, tables, starts, strict=False):
+            for at, key in enumerate(table.column("key").to_pylist()):
+                name = image_id(archive.id_prefix, text(key))
+                if name in excluded or sample_key(name) in excluded:
+                    reason[start + at] = REASON["excluded"]
+
+    source = _Rows(archives, tables, starts)
+    if recipe.missing_caption_policy == "drop":
+        kept = np.flatnonzero(reason == 0)
+        reason[kept[~_captioned(source, kept, recipe.caption_field)]] = REASON["no_caption"]
+    if recipe.duplicates == "drop":
+        kept = np.flatnonzero(reason == 0)
+        repeated = dedup.duplicates(
+            whole("image_size")[kept],
+            width[kept],
+            height[kept],
+            lambda rows, limit: source.read(kept[rows], "image", limit),
+        )
+        reason[kept[repeated]] = REASON["duplicate"]
+
+    kept = np.flatnonzero(reason == 0)
+    order = kept[np.argsort(bucket[kept], kind="stable")]
+    return Plan(
+        archives=list(archives),
+        starts=starts,
+        reason=reason,
+        bucket=bucket,
+        order=order,
+        buckets=family,
+        shards=_shards(bucket[order], recipe.shard_size),
+        carried=sidecar.decide(
+            recipe.carry,
+            (
+                sidecar.json_object(raw)
+                for raw in source.read(kept[: sidecar.AUTO_SAMPLES], "json", sidecar.SIDECAR_LIMIT)
+            ),
+        ),
+    )
+
+
+def _captioned(source: _Rows, rows: np.ndarray, field: str) -> np.ndarray:
+    """Which rows have a caption, in their .txt or in a field of their JSON. bool (n,)."""
+    limit = sidecar.SIDECAR_LIMIT
+    found = np.array([bool(sidecar.text(t).strip()) for t in source.read(rows, "text", limit)], bool)
+    if field:
+        rest = np.flatnonzero(~found)
+        found[rest] = [
+            bool(sidecar.as_str(sidecar.json_object(raw).get(field)).strip())
+            for raw in source.read(rows[rest], "json", limit)
+        ]
+    return found
+
+
+def _check_folder_ids(archives: Sequence[Archive], tables: Sequence[pa.Table]) -> None:
+    """Ids are unique within an archive (the scan saw to it) and between tars (their names differ);
+    only those of a folder, which have no prefix, can meet others."""
+    if len(archives) < 2 or all(a.kind != "folder" for a in archives):
+        return
+    seen: dict[str, str] = {}
+    for archive, table in zip(archives, tables, strict=True):
+        for key in table.column("key").to_pylist():
+            name = image_id(archive.id_prefix, text(key))
+            if name in seen:
+                raise RunError(
+                    f"two samples of one image_id {name!r}, in {seen[name]} and in {archive.path}"
+                )
+            seen[name] = archive.path
+
+
+def _shards(ordered: np.ndarray, shard_size: int) -> list[Shard]:
+    """The shards of samples whose buckets, ascending, are int16 (n,)."""
+    shards: list[Shard] = []
+    found, first = np.unique(ordered, return_index=True)
+    ends = np.append(first[1:], ordered.size)
+    for bucket, start, end in zip(found.tolist(), first.tolist(), ends.tolist(), strict=True):
+        for number, at in enumerate(range(start, end, shard_size)):
+            shards.append(Shard(bucket, number, at, min(at + shard_size, end)))
+    return shards
+
+
+def write(plan: Plan, tables: Sequence[pa.Table], state: Path) -> None:
+    """Write plan.arrow and plan.json; the second is the sign that both are whole."""
+    parts = []
+    kept = np.sort(plan.order)
+    bounds = np.searchsorted(kept, plan.starts)
+    for number, table in enumerate(tables):
+        rows = kept[bounds[number] : bounds[number + 1]] - plan.starts[number]
+        part = table.select(list(_ROW_COLUMNS)).take(pa.array(rows))
+        archive = pa.array(np.full(rows.size, number, np.int32))
+        parts.append(part.append_column("archive", archive))
+    rows_table = pa.concat_tables(parts)
+    rows_table = rows_table.take(pa.array(np.searchsorted(kept, plan.order))).combine_chunks()
+    temporary = state / "plan.arrow.tmp"
+    with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, rows_table.schema) as out:
+        out.write_table(rows_table)
+    os.replace(temporary, state / "plan.arrow")
+    facts: dict[str, Any] = {
+        "archives": [asdict(archive) for archive in plan.archives],
+        "shards": [list(shard) for shard in plan.shards],
+        "carried": [list(field) for field in plan.carried],
+    }
+    temporary = state / "plan.json.tmp"
+    temporary.write_text(json.dumps(facts))
+    os.replace(temporary, state / "plan.json")

@@ -1,0 +1,140 @@
+"""The state of a run inside its output folder: whose it is, who holds it, how far it came.
+
+    <out>/.fastbucket/lock          held (flock) by the process that works here
+                      run.json      recipe and source of the unfinished export
+                      catalogue/    one file an archive
+                      plan.arrow, plan.json
+                      shards/       a record for every finished task
+                      short/, fill/ shards with gaps, and their replacements
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from .errors import RunError
+from .format import BUCKETS, CARD, MANIFEST, META, STATE
+from .recipe import Recipe
+from .shard import TEMPORARY
+
+_OURS = (MANIFEST, STATE, BUCKETS, META, CARD)
+"""What --overwrite removes, the manifest first: without it nothing looks complete."""
+
+
+class State:
+    """The state folder of one output, locked while in use."""
+
+    def __init__(self, out: Path, overwrite: bool = False) -> None:
+        self.out = out
+        self.path = out / STATE
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = open(self.path / "lock", "a+")  # noqa: SIM115 held until close
+        except OSError as error:
+            raise RunError(f"cannot work in {out}: {error.strerror}") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.seek(0)
+            holder = self._lock.read().strip() or "another process"
+            self._lock.close()
+            raise RunError(f"{out} is in use by {holder}; wait for it, or choose another") from None
+        if overwrite:
+            self._clear()
+        self._lock.truncate(0)
+        self._lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+        self._lock.flush()
+
+    def __enter__(self) -> State:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._lock.close()
+
+    def _clear(self) -> None:
+        for name in _OURS:
+            path = self.out / name
+            if name == STATE:
+                for inside in path.iterdir():
+                    if inside.name != "lock":
+                        shutil.rmtree(inside) if inside.is_dir() else inside.unlink()
+            elif path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+    def claim(self, export_id: str, recipe: Recipe, source: Sequence[str]) -> dict[str, Any] | None:
+        """Take the folder for this export, fresh or half-done.
+
+        source: one line for every archive, for the message. Returns the manifest where this very
+        export is complete. Raises RunError where the folder holds another one, with the difference.
+        """
+        manifest, run = self.out / MANIFEST, self.path / "run.json"
+        if manifest.is_file():
+            facts = _load(manifest)
+            if facts.get("export_id") == export_id:
+                return facts
+            self._refuse("a complete export", facts.get("recipe", {}), recipe)
+        if run.is_file():
+            facts = _load(run)
+            if facts["export_id"] != export_id:
+                self._refuse("an unfinished export", facts["recipe"], recipe)
+        else:
+            strangers = sorted(p.name for p in self.out.iterdir() if p.name != STATE)
+            if strangers:
+                raise RunError(
+                    f"{self.out} is not empty ({', '.join(strangers[:3])}) and no export of this "
+                    "tool; choose another folder"
+                )
+        for folder in ("catalogue", "shards", "short", "fill"):
+            (self.path / folder).mkdir(exist_ok=True)
+        facts = {"export_id": export_id, "recipe": recipe.to_json(), "source": list(source)}
+        temporary = run.with_name(run.name + ".tmp")
+        temporary.write_text(json.dumps(facts, indent=1))
+        os.replace(temporary, run)
+        self.sweep()
+        return None
+
+    def _refuse(self, what: str, values: dict[str, Any], recipe: Recipe) -> None:
+        try:
+            difference = Recipe.from_json(values).difference(recipe)
+        except RunError as error:  # of a version with other fields
+            difference = [str(error)]
+        reason = "; ".join(difference) or "another source"
+        raise RunError(
+            f"{self.out} holds {what} of another kind ({reason}). Use --overwrite to start afresh, "
+            "or choose another folder"
+        )
+
+    def sweep(self) -> None:
+        """Remove what dead runs left half-written."""
+        for folder in (self.out / BUCKETS, self.path):
+            for path in folder.rglob(f"*{TEMPORARY}"):
+                path.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """The export is complete: the state has served. The lock goes with it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise RunError(f"cannot read {path}: {error}; use --overwrite to start afresh") from None
+    if not isinstance(facts, dict):
+        raise RunError(f"{path} is no JSON object; use --overwrite to start afresh")
+    return facts

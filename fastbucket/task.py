@@ -1,0 +1,234 @@
+"""One task of the export: one shard, whole, from source bytes to a committed tar.
+
+Runs in a worker. What it needs of each sample stands in plan.arrow, which all workers map; what it
+did stands in a record beside, written after the shard is visible: a shard without a record is
+made again, and comes out the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from .catalogue import Archive, text
+from .errors import SampleError
+from .format import (
+    CAPTION_SOURCE,
+    MISSING_NUMBER,
+    MISSING_TEXT,
+    STATE,
+    caption_text,
+    image_id,
+    sample_key,
+    shard_path,
+)
+from .geometry import Size
+from .planning import Shard
+from .recipe import Recipe
+from .shard import ShardFile
+from .sidecar import SIDECAR_LIMIT, Carried, as_int, as_str, class_id, json_object, values
+from .sidecar import text as caption_of
+from .sources import KINDS, member_names
+from .tar import Headers
+from .transcode import Source, Transcoded, Transcoder
+
+_PROGRESS_SECONDS = 0.2
+CAPTION_SOURCE_ID = 1
+"""Id of `caption_source` in the manifest's caption_sources."""
+
+_OPEN_SOURCES = 64
+"""Source archives a worker keeps open; a bucket's samples come from nearly all of them in turn."""
+
+
+class Drop(NamedTuple):
+    """A sample that only its pixels gave away. position: in the shard's plan, from 0."""
+
+    position: int
+    reason: str
+    detail: str
+
+
+class Record(NamedTuple):
+    """What became of a shard. ends: where each sample ends in the tar, in bytes."""
+
+    bucket_id: str
+    number: int
+    count: int
+    bytes: int
+    sha256: str
+    captions: int
+    drops: list[Drop]
+    kept: list[int]
+    ends: list[int]
+
+    @property
+    def name(self) -> str:
+        return f"{self.bucket_id}-{self.number:06d}"
+
+    def write(self, path: Path) -> None:
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_text(json.dumps(self._asdict()))
+        os.replace(temporary, path)
+
+    @classmethod
+    def read(cls, path: Path) -> Record:
+        fields = json.loads(path.read_text())
+        fields["drops"] = [Drop(*drop) for drop in fields["drops"]]
+        return cls(**fields)
+
+
+def record_path(state: Path, bucket_id: str, number: int) -> Path:
+    return state / "shards" / f"{bucket_id}-{number:06d}.json"
+
+
+def short_path(state: Path, bucket_id: str, number: int) -> Path:
+    """Where a shard with gaps waits until `fill` has filled them."""
+    return state / "short" / f"{bucket_id}-{number:06d}.tar"
+
+
+class ShardTask:
+    """Makes shards of one export. Called with (Shard number in the plan, progress)."""
+
+    def __init__(self, setup: dict[str, Any]) -> None:
+        self._out = Path(setup["out"])
+        self._state = self._out / STATE
+        recipe = Recipe.from_json(setup["recipe"])
+        facts = json.loads((self._state / "plan.json").read_text())
+        self._archives = [Archive(**archive) for archive in facts["archives"]]
+        self._shards = [Shard(*shard) for shard in facts["shards"]]
+        self._carried = [Carried(*field) for field in facts["carried"]]
+        self._plan = pa.ipc.open_file(pa.memory_map(str(self._state / "plan.arrow"))).read_all()
+        self._recipe = recipe
+        self._transcoder = Transcoder(recipe)
+        self._headers = Headers(recipe.mtime)
+        self._readers: dict[int, Any] = {}
+        self._image, self._side = bytearray(), bytearray()
+
+    def __call__(self, number: int, progress: Callable[[int], None]) -> Record:
+        shard = self._shards[number]
+        bucket = self._transcoder.buckets[shard.bucket]
+        rows = self._plan.slice(shard.start, shard.stop - shard.start).to_pylist()
+        drops: list[Drop] = []
+        kept: list[int] = []
+        ends: list[int] = []
+        captions, told, reported = 0, time.monotonic(), 0
+        path = self._out / shard_path(bucket.id, shard.number)
+        with ShardFile(path) as out:
+            for position, row in enumerate(rows):
+                try:
+                    key, members, captioned = self._sample(row, shard.bucket)
+                except SampleError as error:
+                    drops.append(Drop(position, error.reason, error.detail))
+                else:
+                    captions += captioned
+                    kept.append(position)
+                    ends.append(out.add(self._headers.sample(key, members)))
+                now = time.monotonic()
+                if now - told >= _PROGRESS_SECONDS:
+                    progress(position + 1 - reported)
+                    told, reported = now, position + 1
+            short = short_path(self._state, bucket.id, shard.number) if drops else None
+            sha256 = out.commit(short)
+            size = out.bytes
+        progress(len(rows) - reported)
+        record = Record(
+            bucket.id, shard.number, len(kept), size, sha256, captions, drops, kept, ends
+        )
+        record.write(record_path(self._state, bucket.id, shard.number))
+        return record
+
+    def _read(self, row: dict[str, Any], part: str, into: bytearray) -> memoryview:
+        index = row["archive"]
+        reader = self._readers.get(index)
+        if reader is None:
+            archive = self._archives[index]
+            if len(self._readers) >= _OPEN_SOURCES:
+                self._readers.pop(next(iter(self._readers))).close()
+            reader = self._readers[index] = KINDS[archive.kind].Reader(archive)
+        name = member_names(row["key"], row["suffix"])[part]
+        view: memoryview = reader.read(name, row[f"{part}_offset"], row[f"{part}_size"], into)
+        return view
+
+    def _sidecar(self, row: dict[str, Any], part: str) -> memoryview | bytes:
+        """A text, json or class member; empty where there is none, or one beyond all reason."""
+        if not 0 < row[f"{part}_size"] <= SIDECAR_LIMIT:
+            return b""
+        return self._read(row, part, self._side)
+
+    def _sample(self, row: dict[str, Any], bucket: int) -> tuple[str, list[bytes], bool]:
+        """Key, members in the order of the format, and whether there is a caption."""
+        archive = self._archives[row["archive"]]
+        name = image_id(archive.id_prefix, text(row["key"]))
+        key = sample_key(name)
+        source = Source(
+            row["kind"],
+            row["profile"],
+            row["chroma"],
+            Size(row["width"], row["height"]),
+            row["orientation"],
+        )
+        data = self._read(row, "image", self._image)
+        done = self._transcoder.render(data, source, self._transcoder.buckets[bucket], key)
+        fields = json_object(self._sidecar(row, "json"))
+        caption = caption_of(self._sidecar(row, "text")).strip()
+        if not caption and self._recipe.caption_field:
+            caption = as_str(fields.get(self._recipe.caption_field)).strip()
+        captioned = bool(caption) and CAPTION_SOURCE in self._recipe.caption_priority
+        document = self._document(row, archive, name, done, fields, captioned)
+        document["source_sha256"] = hashlib.sha256(data).hexdigest()
+        members = [
+            done.jpeg,
+            caption_text(caption if captioned else ""),
+            json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode(),
+        ]
+        return key, members, captioned
+
+    def _document(
+        self,
+        row: dict[str, Any],
+        archive: Archive,
+        name: str,
+        done: Transcoded,
+        fields: dict[str, Any],
+        captioned: bool,
+    ) -> dict[str, Any]:
+        """The JSON of a sample, in the order of format.SAMPLE_FIELDS."""
+        return {
+            "image_id": name,
+            "w": done.size.width,
+            "h": done.size.height,
+            "image_mode": done.image_mode,
+            "jpeg": {"quality": done.quality, "subsampling": done.subsampling},
+            "bucket_id": done.bucket.id,
+            "target_w": done.bucket.target.width,
+            "target_h": done.bucket.target.height,
+            "scale": done.scale,
+            "crop_x": done.crop[0],
+            "crop_y": done.crop[1],
+            "resized_w": done.resized.width,
+            "resized_h": done.resized.height,
+            "source_split": archive.split,
+            "source_archive": archive.name,
+            "source_member": text(member_names(row["key"], row["suffix"])["image"]),
+            "source_w": done.source.width,
+            "source_h": done.source.height,
+            "source_bytes": row["image_size"],
+            "source_sha256": MISSING_TEXT,
+            "class_id": class_id(self._sidecar(row, "class")),
+            "label": as_int(fields.get("label")),
+            "label_12k": as_int(fields.get("label_12k")),
+            "class_name": as_str(fields.get("class_name")),
+            **values(self._carried, fields),
+            "caption_variant": CAPTION_SOURCE if captioned else MISSING_TEXT,
+            "caption_selector_index": (
+                self._recipe.caption_priority.index(CAPTION_SOURCE) if captioned else MISSING_NUMBER
+            ),
+            "caption_source_id": CAPTION_SOURCE_ID if captioned else MISSING_NUMBER,
+        }

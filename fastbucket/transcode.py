@@ -1,0 +1,152 @@
+"""One sample, from the bytes of its source to the JPEG of its bucket.
+
+    header -> bucket -> decode (shrunk) -> resize + crop -> upright -> chroma -> encode
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .buckets import Bucket, buckets
+from .catalogue import KIND
+from .crop import CROPS
+from .decode import SHRINKS, Decoder
+from .encode import encode
+from .errors import SampleError
+from .format import sample_key
+from .geometry import Size, cover, oriented
+from .orientation import stored_window, upright
+from .recipe import Recipe
+from .resize import Resizer
+from .subsampling import POLICIES
+
+_PLAIN_SUBSAMPLING = {0x11: "4:4:4", 0x21: "4:2:2", 0x22: "4:2:0", 0x12: "4:4:0", 0x41: "4:1:1"}
+
+
+class Source(NamedTuple):
+    """What the header of an image said. Codes as in `catalogue`; `stored` before orientation."""
+
+    kind: int
+    profile: int
+    chroma: int
+    stored: Size
+    orientation: int
+
+    @property
+    def size(self) -> Size:
+        """Width and height after EXIF orientation."""
+        return oriented(self.stored, self.orientation)
+
+
+class Transcoded(NamedTuple):
+    """The JPEG of a sample and how it came about. Sizes in pixels; -1 where it does not apply."""
+
+    jpeg: bytes
+    size: Size
+    image_mode: str
+    quality: int
+    subsampling: str
+    bucket: Bucket
+    scale: float
+    crop: tuple[int, int]
+    resized: Size
+    source: Size
+
+
+class Transcoder:
+    """Transcodes samples by one recipe. Keeps its buffers; use one in each thread or process."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.buckets = buckets(recipe.family, recipe.base_resolution, recipe.divisible)
+        self._crop = CROPS[recipe.crop_strategy]
+        self._subsampling = POLICIES[recipe.subsampling_policy]
+        self._decoder = Decoder(recipe)
+        self._resizer = Resizer()
+
+    def transcode(self, data: bytes | memoryview, image_id: str) -> Transcoded:
+        """Transcode one image file held in memory.
+
+        Raises SampleError with the reason (format.DROP_REASONS) where it has to be dropped.
+        """
+        from .sources.probe import probe  # numba: only those who start from bytes pay for it
+
+        source = probe(data)
+        if source.stored.width * source.stored.height > self.recipe.max_pixels:
+            raise SampleError(
+                "too_many_pixels",
+                f"{source.stored.width}x{source.stored.height} is more than "
+                f"{self.recipe.max_pixels} pixels",
+            )
+        return self.render(data, source, self._fit(source.size), sample_key(image_id))
+
+    def render(
+        self, data: bytes | memoryview, source: Source, bucket: Bucket, key: str
+    ) -> Transcoded:
+        """Transcode an image whose header is known and whose bucket is chosen."""
+        if self.recipe.image_mode == "passthrough_jpeg" and source.kind == KIND["jpeg"]:
+            return self._passthrough(data, source, bucket)
+        scale, resized = cover(source.size, bucket.target)
+        room = Size(resized.width - bucket.target.width, resized.height - bucket.target.height)
+        crop = self._crop(room, key, self.recipe.allowed_corners, self.recipe.jitter)
+        shrink = self._decoder.shrink(source.kind, scale)
+        pixels = self._decoder.decode(data, source.kind, source.profile, source.stored, shrink)
+        at, stored_resized, stored_target = stored_window(
+            crop, resized, bucket.target, source.orientation
+        )
+        small = self._resizer(pixels.rgbx, pixels.span, stored_resized, at, stored_target)
+        subsampling = self._subsampling(scale, self.recipe.adaptive_scale_threshold)
+        jpeg = encode(upright(small, source.orientation), self.recipe.quality, subsampling)
+        return Transcoded(
+            jpeg,
+            bucket.target,
+            "reencode_jpeg",
+            self.recipe.quality,
+            subsampling,
+            bucket,
+            scale,
+            crop,
+            resized,
+            source.size,
+        )
+
+    def _passthrough(
+        self, data: bytes | memoryview, source: Source, bucket: Bucket
+    ) -> Transcoded:
+        """The source's own bytes, decoded once at an eighth of the size to know that they are whole."""
+        self._decoder.decode(data, source.kind, 0, source.stored, SHRINKS[0])
+        return Transcoded(
+            bytes(data),
+            source.stored,
+            "passthrough_jpeg",
+            -1,
+            _PLAIN_SUBSAMPLING.get(source.chroma, ""),
+            bucket,
+            cover(source.size, bucket.target).scale,
+            (-1, -1),
+            Size(-1, -1),
+            source.size,
+        )
+
+    def _fit(self, size: Size) -> Bucket:
+        import numpy as np
+
+        from .kernels.fit import fit
+
+        recipe = self.recipe
+        index, fits = fit(
+            np.array([size.width], np.int32),
+            np.array([size.height], np.int32),
+            self.buckets,
+            recipe.choice,
+            recipe.too_small_policy == "next_bucket",
+            recipe.next_bucket_max_crop,
+        )
+        if not fits[0]:
+            target = self.buckets[int(index[0])].target
+            raise SampleError(
+                "too_small",
+                f"{size.width}x{size.height} would need upsampling to "
+                f"{target.width}x{target.height}",
+            )
+        return self.buckets[int(index[0])]
