@@ -24,7 +24,8 @@ from .errors import RunError
 from .format import DROP_REASONS, image_id, sample_key
 from .kernels.fit import fit
 from .recipe import Recipe
-from .sources import KINDS, member_names
+from .sources import KINDS
+from .sources.names import member_names
 
 REASON = {name: code for code, name in enumerate(DROP_REASONS)}
 

@@ -35,7 +35,8 @@ from .recipe import Recipe
 from .shard import ShardFile
 from .sidecar import SIDECAR_LIMIT, Carried, as_int, as_str, class_id, json_object, values
 from .sidecar import text as caption_of
-from .sources import KINDS, member_names
+from .sources import KINDS
+from .sources.names import member_names
 from .tar import Headers
 from .transcode import Source, Transcoded, Transcoder
 

@@ -24,7 +24,7 @@ COLORANT_TOLERANCE = 0.003
 CURVE_TOLERANCE = 1 / 255
 """Of the encoded value: one step of 8 bits. A pure gamma of 2.2 is 8 steps away in the darks."""
 
-SAMPLES = tuple(i / 64 for i in range(65)) + (0.004, 0.008, 0.024, 0.04, 0.055)
+SAMPLES = (*(i / 64 for i in range(65)), 0.004, 0.008, 0.024, 0.04, 0.055)
 
 _CHANNELS = {b"RGB ": 3, b"GRAY": 1, b"CMYK": 4}
 _LUTS = (b"A2B0", b"A2B1", b"A2B2", b"D2B0", b"D2B1", b"D2B2")
@@ -73,13 +73,13 @@ def _classify(profile: bytes, components: int) -> str:
     curves = (b"rTRC", b"gTRC", b"bTRC")
     if connection != b"XYZ " or not all(tag in table for tag in (*COLORANTS, *curves)):
         return "none"
-    same = all(
+    toned = [_is_srgb(_curve(table[tag])) for tag in curves]  # all: a damaged one is an error
+    near = [
         abs(a - b) <= COLORANT_TOLERANCE
         for tag, wanted in COLORANTS.items()
         for a, b in zip(_xyz(table[tag]), wanted, strict=True)
-    )
-    same = all([_is_srgb(_curve(table[tag])) for tag in curves]) and same
-    return "srgb" if same else "other"
+    ]
+    return "srgb" if all(toned + near) else "other"
 
 
 def _xyz(tag: bytes) -> tuple[float, float, float]:
@@ -104,10 +104,8 @@ def _curve(tag: bytes) -> Curve:
         raise ValueError("no curve")
     function = count >> 16
     parameters = (1, 3, 4, 5, 7)[function]
-    g, a, b, c, d, e, f = (
-        *(v / 65536 for v in unpack_from(f">{parameters}i", tag, 12)),
-        *(0.0,) * (7 - parameters),
-    )
+    values = [v / 65536 for v in unpack_from(f">{parameters}i", tag, 12)]
+    g, a, b, c, d, e, f = values + [0.0] * (7 - parameters)
     if function == 0:
         return lambda x: x**g
     if function in (1, 2):  # (ax + b)^g + c from -b/a on, else c

@@ -11,7 +11,7 @@ import numpy as np
 from ..catalogue import KIND
 from ..errors import SampleError
 from ..geometry import Size
-from .library import LOADERS, vips
+from .library import LOADERS, one_line, vips
 
 _JPEGS = (KIND["jpeg"], KIND["jpeg_other"])
 _INTEGERS_16 = ("ushort", "short")
@@ -27,6 +27,7 @@ def _decode(
 ) -> np.ndarray:
     """RGBX uint8 (h, w, 4) of the first frame or page, before EXIF orientation."""
     pyvips = vips()
+    pyvips.vips_lib.vips_error_clear()
     options: dict[str, Any] = {"access": "sequential"}
     if kind in _JPEGS:
         # Any warning is an error, as in `turbo`; `mend` has the exceptions.
@@ -72,9 +73,3 @@ def rgb(image: Any, convert: bool) -> Any:
     if image.bands < 3:
         image = image[0].bandjoin([image[0], image[0]])
     return image if image.bands == 3 else image[:3]
-
-
-def one_line(error: Exception) -> str:
-    """libvips' words without its line breaks and repetitions."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return ": ".join(dict.fromkeys(lines))

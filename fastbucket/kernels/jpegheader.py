@@ -57,14 +57,14 @@ ERRORS = {
 
 
 @njit(nogil=True, cache=True)
-def _u16(data, at):
-    return (np.int64(data[at]) << 8) | np.int64(data[at + 1])
+def _u16(data: np.ndarray, at: int) -> int:
+    return int(np.int64(data[at]) << 8 | np.int64(data[at + 1]))
 
 
 @njit(nogil=True, cache=True)
-def _starts(data, at, text):
+def _starts(data: np.ndarray, at: int, text: np.ndarray) -> bool:
     """Whether data[at:] starts with the bytes `text`; the caller knows that there are as many."""
-    for i in range(len(text)):
+    for i in range(len(text)):  # noqa: SIM110 - numba has no all() of a generator
         if data[at + i] != text[i]:
             return False
     return True
@@ -77,13 +77,13 @@ _ICC = np.frombuffer(b"ICC_PROFILE\0", np.uint8)
 
 
 @njit(nogil=True, cache=True)
-def _short(data, at, little):
+def _short(data: np.ndarray, at: int, little: bool) -> int:
     low, high = (at, at + 1) if little else (at + 1, at)
-    return (np.int64(data[high]) << 8) | np.int64(data[low])
+    return int(np.int64(data[high]) << 8 | np.int64(data[low]))
 
 
 @njit(nogil=True, cache=True)
-def _orientation(data, start, end):
+def _orientation(data: np.ndarray, start: int, end: int) -> int:
     """Tag 0x0112 of the first IFD of the TIFF structure data[start:end]; 1 where it is unfit.
 
     Only type SHORT counts, as in browsers and libexif (Pillow takes a LONG too).
@@ -111,7 +111,7 @@ def _orientation(data, start, end):
 
 
 @njit(nogil=True, cache=True)
-def _frame(data, at, end, out):
+def _frame(data: np.ndarray, at: int, end: int, out: np.ndarray) -> int:
     """Reads the frame header whose length field stands at data[at]; OK or an error."""
     if at + 8 > end:
         return SHORT
@@ -137,7 +137,7 @@ def _frame(data, at, end, out):
 
 
 @njit(nogil=True, cache=True)
-def _judge(out, ids):
+def _judge(out: np.ndarray, ids: int) -> None:
     """Fills COLOUR (libjpeg's default_decompress_parms), CHROMA and PLAIN. ids: 3 component ids,
     the first in the lowest byte."""
     count, sof = out[COMPONENTS], out[SOF]
@@ -162,15 +162,17 @@ def _judge(out, ids):
             ratio = (h // ch) << 4 | (v // cv)
             out[CHROMA] = ratio
             # turbojpeg.c, getSubsamp: ratios it has a name for, and how they may be written.
-            known = ratio == 0x11 or ratio == 0x21 or ratio == 0x22 or ratio == 0x12 or ratio == 0x41
-            usual = known and (chroma == 0x11 or luma == 0x22 or (ratio == 0x11 and h * v <= 3))
-            usual = usual and not (luma == 0x22 and ratio == 0x11)  # too many blocks for it
+            if ratio == 0x11:
+                usual = h * v <= 3
+            else:
+                named = ratio == 0x21 or ratio == 0x22 or ratio == 0x12 or ratio == 0x41
+                usual = named and (chroma == 0x11 or luma == 0x22)
     colour = out[COLOUR] == COLOUR_GREY or out[COLOUR] == COLOUR_YCC
     out[PLAIN] = out[PRECISION] == 8 and 0xC0 <= sof <= 0xC2 and colour and usual
 
 
 @njit(types.int64(BYTES, types.int64, types.int64, types.int64[::1]), nogil=True, cache=True)
-def jpeg_header(data, start, end, out):
+def jpeg_header(data: np.ndarray, start: int, end: int, out: np.ndarray) -> int:
     """Reads the header of the JPEG data[start:end]; OK or the code of an error (see ERRORS).
 
     data: uint8 (n,); start, end: bytes, 0 <= start <= end <= n; out: int64 (FIELDS,), filled with
@@ -219,7 +221,7 @@ def jpeg_header(data, start, end, out):
                 return UNSUPPORTED_SOF
             if out[SOF]:
                 return TWO_SOF
-            code = _frame(data, at, end, out)
+            code: int = _frame(data, at, end, out)
             if code != OK:
                 return code
             out[SOF] = marker
@@ -257,12 +259,14 @@ def jpeg_header(data, start, end, out):
     nogil=True,
     cache=True,
 )
-def jpeg_headers(data, rows, offset, kind, out):
+def jpeg_headers(
+    data: np.ndarray, rows: np.ndarray, offset: int, kind: int, out: np.ndarray
+) -> None:
     """Reads the headers of the JPEGs among the samples `rows` of the tar `data`.
 
-    rows: int64 (n, m), with the image's offset and size in columns `offset` and `offset` + 1 and its
-    signature in column `kind`; out: int64 (n, FIELDS + 1), the last column the error code, NOT_JPEG
-    for all other images.
+    rows: int64 (n, m), the image's offset and size in columns `offset` and `offset` + 1, and its
+    signature in column `kind`. out: int64 (n, FIELDS + 1), the last column the error code,
+    NOT_JPEG for all other images.
     """
     for i in range(len(rows)):
         code = NOT_JPEG

@@ -1,10 +1,10 @@
 """What an image is, by its first bytes (never by its suffix).
 
-The codes are those of `catalogue.KIND`, except that every JPEG is `jpeg` here: whether it is a plain
-one is decided after its header is read.
+The codes are those of `catalogue.KIND`, except that every JPEG is `jpeg` here: whether it is a
+plain one is decided after its header is read.
 
-tarwalk compiles these functions into its own kernel, and numba's cache looks at the time of one file
-only: after a change here, touch tarwalk.py.
+tarwalk compiles these functions into its own kernel, and numba's cache looks at the time of one
+file only: after a change here, touch tarwalk.py.
 """
 
 from __future__ import annotations
@@ -41,26 +41,19 @@ _TIFFS = (_tag(b"II*\0"), _tag(b"MM\0*"), _tag(b"II+\0"), _tag(b"MM\0+"))  # + i
 
 
 @njit(nogil=True, cache=True)
-def _u32(data, at):
-    return (
-        (np.int64(data[at]) << 24)
-        | (np.int64(data[at + 1]) << 16)
-        | (np.int64(data[at + 2]) << 8)
-        | np.int64(data[at + 3])
-    )
+def _u32(data: np.ndarray, at: int) -> int:
+    high = np.int64(data[at]) << 24 | np.int64(data[at + 1]) << 16
+    return int(high | np.int64(data[at + 2]) << 8 | np.int64(data[at + 3]))
 
 
 @njit(types.int64(BYTES, types.int64, types.int64), nogil=True, cache=True)
-def signature(data, start, end):
+def signature(data: np.ndarray, start: int, end: int) -> int:
     """The kind of image in data[start:end]: a code of `catalogue.KIND`, 0 for none known.
 
     data: uint8 (n,); start, end: bytes, 0 <= start <= end <= n.
     """
     size = end - start
     if size < 4:
-        # Pillow knows a JPEG by three bytes; one of three bytes is damaged, but it is one.
-        if size == 3 and data[start] == 0xFF and data[start + 1] == 0xD8 and data[start + 2] == 0xFF:
-            return JPEG
         return NONE
     head = _u32(data, start)
     if head >> 8 == 0xFFD8FF:

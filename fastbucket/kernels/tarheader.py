@@ -3,8 +3,8 @@
 Sources: POSIX.1-2008 pax (ustar and extended headers), GNU tar's tar.h (long names, base-256 sizes)
 and Python's tarfile, which is the measure of what is accepted.
 
-tarwalk compiles these functions into its own kernel, and numba's cache looks at the time of one file
-only: after a change here, touch tarwalk.py.
+tarwalk compiles these functions into its own kernel, and numba's cache looks at the time of one
+file only: after a change here, touch tarwalk.py.
 """
 
 from __future__ import annotations
@@ -65,15 +65,15 @@ _USTAR = np.frombuffer(b"ustar\0", np.uint8)  # old GNU tars have a blank there,
 
 
 @njit(nogil=True, cache=True)
-def _starts(data, at, text):
-    for i in range(len(text)):
+def _starts(data: np.ndarray, at: int, text: np.ndarray) -> bool:
+    for i in range(len(text)):  # noqa: SIM110 - numba has no all() of a generator
         if data[at + i] != text[i]:
             return False
     return True
 
 
 @njit(nogil=True, cache=True)
-def _length(data, at, limit):
+def _length(data: np.ndarray, at: int, limit: int) -> int:
     """Bytes before the first NUL of the field data[at:at + limit]."""
     for i in range(limit):
         if data[at + i] == 0:
@@ -82,15 +82,15 @@ def _length(data, at, limit):
 
 
 @njit(nogil=True, cache=True)
-def _number(data, at, width):
+def _number(data: np.ndarray, at: int, width: int) -> int:
     """An octal or base-256 field; -1 for one that is damaged, negative or above 2^62."""
     value = np.int64(0)
     if data[at] == 0x80:
         for i in range(1, width):
             if value >= 1 << 54:
-                return np.int64(-1)
+                return -1
             value = value << 8 | np.int64(data[at + i])
-        return value
+        return int(value)
     end = at + _length(data, at, width)
     while at < end and (data[at] == 32 or 9 <= data[at] <= 13):
         at += 1
@@ -98,13 +98,13 @@ def _number(data, at, width):
         end -= 1
     for i in range(at, end):
         if not 48 <= data[i] <= 55:
-            return np.int64(-1)
+            return -1
         value = value << 3 | np.int64(data[i] - 48)
-    return value
+    return int(value)
 
 
 @njit(nogil=True, cache=True)
-def block_state(data, at):
+def block_state(data: np.ndarray, at: int) -> int:
     """Whether data[at:at + 512] is all zero (0), a header with a right checksum (1) or bad (2).
 
     The sum counts its own field as blanks, and bytes as unsigned; old tars summed them signed.
@@ -128,18 +128,18 @@ def block_state(data, at):
 
 
 @njit(nogil=True, cache=True)
-def _digits(data, start, end):
+def _digits(data: np.ndarray, start: int, end: int) -> int:
     """The decimal number data[start:end]; -1 where it is none or above 2^60."""
     value = np.int64(0 if end > start else -1)
     for i in range(start, end):
         if not 48 <= data[i] <= 57 or value >= 1 << 56:
-            return np.int64(-1)
+            return -1
         value = 10 * value + np.int64(data[i] - 48)
-    return value
+    return int(value)
 
 
 @njit(nogil=True, cache=True)
-def _pax(data, start, end, found):
+def _pax(data: np.ndarray, start: int, end: int, found: np.ndarray) -> bool:
     """Reads the records `<length> <keyword>=<value>\\n` of data[start:end]; False: damaged.
 
     found: int64 (4,): offset and size of the path, the size, 1 for a sparse member; what is not
@@ -158,7 +158,7 @@ def _pax(data, start, end, found):
         equals = keyword
         while equals < last and data[equals] != 61:
             equals += 1
-        if data[last] != 10 or equals == last or equals == keyword:
+        if data[last] != 10 or equals == last or equals == keyword:  # noqa: SIM109 - for numba
             return False
         width = equals - keyword
         value = equals + 1
@@ -179,13 +179,15 @@ def _pax(data, start, end, found):
 
 
 @njit(nogil=True, cache=True)
-def _copy(data, start, size, name, to):
+def _copy(data: np.ndarray, start: int, size: int, name: np.ndarray, to: int) -> None:
     for i in range(size):
         name[to + i] = data[start + i]
 
 
 @njit(nogil=True, cache=True)
-def _extended(data, kind, body, size, state, found):
+def _extended(
+    data: np.ndarray, kind: int, body: int, size: int, state: np.ndarray, found: np.ndarray
+) -> int:
     """Takes in the extended header `kind` with data[body:body + size]; FOUND or a break."""
     if kind == 76:  # L, GNU long name
         length = _length(data, body, min(size, NAME_LIMIT))
@@ -209,7 +211,9 @@ def _extended(data, kind, body, size, state, found):
 
 
 @njit(nogil=True, cache=True)
-def next_member(data, state, found, member, name):
+def next_member(
+    data: np.ndarray, state: np.ndarray, found: np.ndarray, member: np.ndarray, name: np.ndarray
+) -> int:
     """Steps to the next regular member behind state[POSITION]; FOUND, or how the tar ended.
 
     Folders, links, devices and sparse members are passed over. data: uint8 (n,); state: int64
@@ -235,7 +239,7 @@ def next_member(data, state, found, member, name):
         if kind == 76 or kind == 75 or kind == 120 or kind == 88 or kind == 103:  # L K x X g
             if size > n - body:
                 return DATA_CUT
-            ended = _extended(data, kind, body, size, state, found)
+            ended: int = _extended(data, kind, body, size, state, found)
             if ended != FOUND:
                 return ended
             extended = extended or kind != 103

@@ -12,6 +12,7 @@ from numba import njit, types
 
 from . import tarheader as tar
 from .signature import BYTES, signature
+from .suffixes import CLASS, IMAGES, JSON, TEXT
 from .tarheader import block_state, next_member
 
 SAMPLE_MEMBERS = 1024
@@ -45,23 +46,17 @@ BREAKS = {**tar.BREAKS, CROWD: f"a sample has more than {SAMPLE_MEMBERS} members
 PADDING_BLOCKS = 40
 """How far behind the end an appended archive is looked for: twice tar's usual record of 10 KiB."""
 
-IMAGE_SUFFIXES = (
-    *("jpg", "jpeg", "png", "webp", "jpe", "jfif", "tif", "tiff", "gif", "avif", "heic", "heif"),
-    *("hif", "bmp", "dib", "jp2", "j2k", "jpx", "jxl", "ppm", "pgm", "pnm", "ico", "psd", "apng"),
-    "mpo",
-)
-
 
 def _packed(text: str) -> int:
     return int.from_bytes(text.encode(), "little")
 
 
-_SUFFIXES = np.array([_packed(suffix) for suffix in IMAGE_SUFFIXES], dtype=np.int64)
-_TXT, _JSON, _CLS = _packed("txt"), _packed("json"), _packed("cls")
+_SUFFIXES = np.array([_packed(suffix) for suffix in IMAGES], dtype=np.int64)
+_TXT, _JSON, _CLS = _packed(TEXT), _packed(JSON), _packed(CLASS)
 
 
 @njit(nogil=True, cache=True)
-def _key_size(name, size):
+def _key_size(name: np.ndarray, size: int) -> int:
     """Length of the key in name[:size], up to the first dot of its base name; 0: of no sample."""
     if size > 4 and name[0] == 95 and name[1] == 95:  # webdataset skips `__meta__` and below it
         end = 0
@@ -79,7 +74,7 @@ def _key_size(name, size):
 
 
 @njit(nogil=True, cache=True)
-def _suffix(name, start, end):
+def _suffix(name: np.ndarray, start: int, end: int) -> tuple[int, np.uint64]:
     """The suffix name[start:end] in lower case: (packed, -1 above 7 bytes; its FNV-1a hash)."""
     packed = np.int64(0)
     digest = np.uint64(0xCBF29CE484222325)
@@ -94,7 +89,7 @@ def _suffix(name, start, end):
 
 
 @njit(nogil=True, cache=True)
-def _place(data, row, packed, offset, size):
+def _place(data: np.ndarray, row: np.ndarray, packed: int, offset: int, size: int) -> bool:
     """Notes a member in its sample's row; True: it is the sample's image so far."""
     if packed == _TXT:
         row[TEXT_OFFSET], row[TEXT_SIZE] = offset, size
@@ -121,7 +116,9 @@ def _place(data, row, packed, offset, size):
 
 
 @njit(nogil=True, cache=True)
-def _same(name, size, key, seen, members, digest):
+def _same(
+    name: np.ndarray, size: int, key: np.ndarray, seen: np.ndarray, members: int, digest: np.uint64
+) -> bool:
     """Whether name[:size] is the open sample's key, and the suffix is new to it.
 
     A suffix that occurs twice starts another sample of the same key, which is an error later on.
@@ -131,14 +128,14 @@ def _same(name, size, key, seen, members, digest):
     for i in range(size):
         if name[i] != key[i]:
             return False
-    for i in range(members):
+    for i in range(members):  # noqa: SIM110 - numba has no all() of a generator
         if seen[i] == digest:
             return False
     return True
 
 
 @njit(nogil=True, cache=True)
-def _appended(data, state):
+def _appended(data: np.ndarray, state: np.ndarray) -> int:
     """MORE if another archive stands behind the zero blocks at state[POSITION], else END.
 
     `cat` of two tars makes such files, and every reader loses the second in silence.
@@ -170,7 +167,15 @@ def _appended(data, state):
     nogil=True,
     cache=True,
 )
-def walk(data, state, rows, keys, suffixes, name, seen):
+def walk(
+    data: np.ndarray,
+    state: np.ndarray,
+    rows: np.ndarray,
+    keys: np.ndarray,
+    suffixes: np.ndarray,
+    name: np.ndarray,
+    seen: np.ndarray,
+) -> tuple[int, int]:
     """Walks on from state[POSITION] to the end, to a break, or until there is no room.
 
     data: uint8 (n,), the file. state: int64 (STATE of tarheader,), kept between calls. rows: int64

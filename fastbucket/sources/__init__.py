@@ -1,24 +1,24 @@
-"""Where samples come from: one file a kind, each with the functions of `Kind`."""
+"""Where samples come from: one file a kind, each with the functions of `Kind`.
+
+The scans load numba when they are called, and not before: who only reads does without.
+"""
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Protocol, cast
+from typing import Protocol
 
 from ..catalogue import Archive, Catalogue
-from .buffer import Buffer
+from . import folder, tar
+from .names import member_names
 
-KINDS = {
-    "tar": "fastbucket.sources.tar",
-    "folder": "fastbucket.sources.folder",
-}
-"""Kind of archive to the module that knows it; loaded when it is first asked for."""
+__all__ = ["KINDS", "Kind", "Reader", "member_names"]
 
 
 class Reader(Protocol):
-    """Reads members of one archive at an offset. Raises RunError for what it cannot read whole."""
+    """Reads members of one archive. Raises RunError for what it cannot read whole."""
 
-    def read(self, name: str | bytes, offset: int, size: int, into: Buffer) -> memoryview: ...
+    def read(self, name: str | bytes, offset: int, size: int, into: bytearray) -> memoryview:
+        """`size` bytes, in `into`, which grows where it has to; valid until its next use."""
 
     def close(self) -> None: ...
 
@@ -35,20 +35,7 @@ class Kind(Protocol):
     def listing(self, archive: Archive) -> str:
         """What export_id is made of: the same wherever and whenever the source was mounted."""
 
-    def Reader(self, archive: Archive) -> Reader:  # noqa: N802 - a class in every module
-        ...
+    def Reader(self, archive: Archive) -> Reader: ...
 
 
-def kind(archive: Archive) -> Kind:
-    """The module for this archive."""
-    return cast(Kind, import_module(KINDS[archive.kind]))
-
-
-def text(name: bytes) -> str:
-    """A name as text: UTF-8, any other byte as \\\\xNN."""
-    return name.decode("utf-8", "backslashreplace")
-
-
-def member_name(key: bytes, suffix: bytes) -> bytes:
-    """The name of a sample's member; a file without a suffix is named by its key alone."""
-    return key + b"." + suffix if suffix else key
+KINDS: dict[str, Kind] = {"tar": tar, "folder": folder}

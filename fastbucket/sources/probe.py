@@ -14,20 +14,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..catalogue import KIND, PROFILES
+from ..catalogue import KIND, PROFILES, text
 from ..decode import header as vips_header
 from ..decode.icc import assemble, classify
 from ..errors import RunError, SampleError
 from ..format import DROP_REASONS
+from ..geometry import Size
 from ..kernels import jpegheader as jpeg
 from ..kernels import tarwalk as walk
-from . import member_name, text
+from ..kernels.signature import signature
+from .names import member_names
+
+if TYPE_CHECKING:
+    from ..transcode import Source
 
 NO_IMAGE = DROP_REASONS.index("no_image")
 UNREADABLE = DROP_REASONS.index("unreadable")
@@ -139,10 +144,31 @@ def _by_libvips(
     found["profile"][i] = PROFILES.index(known.profile)
 
 
+def probe(data: bytes | memoryview) -> Source:
+    """The header of one image in memory, by the same rules; raises SampleError("unreadable")."""
+    from ..transcode import Source  # it asks for a probe when it is called, long after its import
+
+    view = np.frombuffer(data, np.uint8)
+    row = np.full(walk.COLUMNS, -1, np.int64)
+    head = np.zeros(jpeg.FIELDS + 1, np.int64)
+    row[walk.IMAGE_OFFSET], row[walk.IMAGE_SIZE], row[walk.RANK] = 0, len(view), walk.RANK_IMAGE
+    row[walk.IMAGE_KIND] = signature(view, 0, len(view))
+    head[-1] = jpeg.jpeg_header(view, 0, len(view), head[:-1])
+    one = pa.array([b""], pa.binary())
+    found = columns(row[None], head[None], one, one, lambda _: data)
+    if found["reason"][0]:
+        raise SampleError("unreadable", found["detail"][0])
+    kind, profile, chroma, width, height, orientation = (
+        int(found[name][0])
+        for name in ("kind", "profile", "chroma", "width", "height", "orientation")
+    )
+    return Source(kind, profile, chroma, Size(width, height), orientation)
+
+
 def stranger(start: bytes) -> str:
     """What to say of a file that claims to be an image, by its first bytes."""
-    for signature, name in STRANGERS:
-        if start.startswith(signature):
+    for first, name in STRANGERS:
+        if start.startswith(first):
             return f"{name} is no image format that is read here"
     return "no signature of an image"
 
@@ -159,7 +185,9 @@ def check_unique(archive: str, keys: pa.Array, suffixes: pa.Array) -> None:
     for i, name in enumerate(names.to_pylist()):
         j = first.setdefault(name, i)
         if j != i:
-            members = (text(member_name(keys[k].as_py(), suffixes[k].as_py())) for k in (j, i))
+            members = (
+                text(member_names(keys[k].as_py(), suffixes[k].as_py())["image"]) for k in (j, i)
+            )
             raise RunError(
                 f"{archive}: two samples of one key {name!r}: sample {j} ({next(members)}) and "
                 f"sample {i} ({next(members)}). Members of a sample must stand side by side, and "

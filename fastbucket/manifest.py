@@ -1,0 +1,162 @@
+"""manifest.json: written last, its presence means that the export is complete."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from . import __version__
+from .buckets import FAMILIES, Bucket
+from .catalogue import Archive, broken
+from .errors import RunError
+from .fill import Final
+from .format import FORMAT, MANIFEST, MANIFEST_FIELDS, shard_path
+from .recipe import Recipe
+from .shard import fsync_directory
+
+
+def source_facts(
+    archives: Sequence[Archive], tables: Sequence[pa.Table], excluded: int
+) -> dict[str, Any]:
+    """What the manifest says of the source."""
+    splits: dict[str, int] = {}
+    for archive, table in zip(archives, tables, strict=True):
+        splits[archive.split] = splits.get(archive.split, 0) + table.num_rows
+    return {
+        "archives": len(archives),
+        "samples": sum(table.num_rows for table in tables),
+        "splits": splits,
+        "excluded": excluded,
+        "broken": [
+            {"archive": archive.name, "why": broken(table)}
+            for archive, table in zip(archives, tables, strict=True)
+            if broken(table)
+        ],
+    }
+
+
+def bucket_facts(buckets: Sequence[Bucket], finals: Mapping[int, Sequence[Final]]) -> list[Any]:
+    """The table of buckets with their shards; only buckets with samples."""
+    return [
+        {
+            "bucket_id": bucket.id,
+            "target_w": bucket.target.width,
+            "target_h": bucket.target.height,
+            "count": sum(final.count for final in finals[index]),
+            "shards": [
+                {
+                    "path": shard_path(bucket.id, final.number),
+                    "count": final.count,
+                    "bytes": final.bytes,
+                    "sha256": final.sha256,
+                }
+                for final in finals[index]
+            ],
+        }
+        for index, bucket in enumerate(buckets)
+        if finals.get(index)
+    ]
+
+
+def make(
+    export_id: str,
+    recipe: Recipe,
+    workers: int,
+    source: dict[str, Any],
+    dropped: Mapping[str, int],
+    buckets: list[Any],
+    caption_sources: list[Any],
+) -> dict[str, Any]:
+    """The manifest, its keys in the order of the format.
+
+    Raises RunError where samples do not add up: scanned = exported + dropped.
+    """
+    exported = sum(bucket["count"] for bucket in buckets)
+    if source["samples"] != exported + sum(dropped.values()):
+        raise RunError(
+            f"samples do not add up: {source['samples']} scanned, {exported} exported, "
+            f"{dict(dropped)} dropped. This is a defect of fastbucket; the export is not complete"
+        )
+    facts = {
+        "format": FORMAT,
+        "created_at": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "export_id": export_id,
+        "base_resolution": recipe.base_resolution,
+        "divisible": recipe.divisible,
+        "image_codec": {
+            "name": "jpeg",
+            "mode": recipe.image_mode,
+            "quality": recipe.quality,
+            "subsampling_policy": recipe.subsampling_policy,
+            "adaptive_scale_threshold": recipe.adaptive_scale_threshold,
+        },
+        "crop": {
+            "strategy": recipe.crop_strategy,
+            "allowed_corners": list(recipe.allowed_corners),
+        },
+        "caption_priority": [{"variant": variant} for variant in recipe.caption_priority],
+        "missing_caption_policy": recipe.missing_caption_policy,
+        "too_small_policy": recipe.too_small_policy,
+        "export_settings": {"shard_size": recipe.shard_size, "workers": workers},
+        "proto_buckets_1024": [
+            {"width": width, "height": height} for width, height in FAMILIES[recipe.family]
+        ],
+        "recipe": recipe.to_json(),
+        "source": source,
+        "counts": {"exported": exported, "dropped": dict(dropped)},
+        "buckets": buckets,
+        "caption_sources": caption_sources,
+        "software": software(),
+    }
+    return {name: facts[name] for name in MANIFEST_FIELDS}
+
+
+def write(out: Path, facts: dict[str, Any]) -> None:
+    """Commit the manifest: temporary file, fsync, rename, fsync of the folder."""
+    path = out / MANIFEST
+    temporary = path.with_name(f".{path.name}.tmp")
+    with open(temporary, "w", encoding="utf-8") as file:
+        json.dump(facts, file, ensure_ascii=False, indent=2)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    fsync_directory(out)
+
+
+def software() -> dict[str, str]:
+    """Versions of everything that touches a pixel."""
+    from importlib.metadata import version
+
+    from .decode.library import vips
+
+    pyvips = vips()
+    return {
+        "fastbucket": __version__,
+        "libvips": ".".join(str(pyvips.version(part)) for part in range(3)),
+        "simplejpeg": version("simplejpeg"),  # its wheel carries libjpeg-turbo
+        "libjpeg-turbo": _turbo_version(),
+        "numba": version("numba"),
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _turbo_version() -> str:
+    """The version string inside simplejpeg's library: it has no call that tells it."""
+    import re
+
+    from simplejpeg import _jpeg
+
+    found = re.search(
+        rb"libjpeg-turbo version ([0-9][0-9.]*)", Path(_jpeg.__file__).read_bytes()
+    )
+    return found.group(1).decode() if found else "unknown"

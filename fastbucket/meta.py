@@ -1,0 +1,125 @@
+"""meta/samples-*.parquet: one row for every scanned sample, kept or dropped, with the reason."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from .catalogue import KINDS, column, text
+from .format import DROP_REASONS, META, image_id, sample_key
+from .planning import REASON, Plan
+from .sources.names import member_names
+from .task import Drop
+
+ROWS_PER_FILE = 1_000_000
+
+SCHEMA = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("key", pa.string()),  # "" where it was dropped
+        ("source_archive", pa.string()),
+        ("source_member", pa.string()),  # "" without an image
+        ("source_split", pa.string()),
+        ("source_bytes", pa.int64()),  # -1 without an image
+        ("source_w", pa.int32()),  # after EXIF orientation; 0 unknown
+        ("source_h", pa.int32()),
+        ("orientation", pa.uint8()),
+        ("format", pa.string()),  # catalogue.KINDS
+        ("reason", pa.string()),  # "" where it was kept
+        ("detail", pa.string()),
+        ("bucket_id", pa.string()),  # the bucket it would fall into, also of dropped ones
+        ("shard", pa.int32()),  # -1 where it was dropped
+        ("position", pa.int32()),  # index of the sample within its shard
+    ]
+)
+
+
+class Fates(NamedTuple):
+    """Where each scanned sample ended. Arrays over all rows of the plan."""
+
+    reason: np.ndarray  # uint8, index into DROP_REASONS
+    shard: np.ndarray  # int32, -1
+    position: np.ndarray  # int32, -1
+    details: Mapping[int, str]  # row -> the decoder's words
+
+
+def fates(
+    plan: Plan,
+    drops: Mapping[int, Drop],
+    places: Iterator[tuple[int, int, int]],
+) -> Fates:
+    """drops: row -> what its pixels gave away. places: (row, shard, position) of the exported."""
+    reason = plan.reason.copy()
+    shard = np.full(reason.size, -1, np.int32)
+    position = np.full(reason.size, -1, np.int32)
+    for row, drop in drops.items():
+        reason[row] = REASON[drop.reason]
+    for row, number, at in places:
+        shard[row], position[row] = number, at
+    return Fates(reason, shard, position, {row: drop.detail for row, drop in drops.items()})
+
+
+def write(out: Path, plan: Plan, tables: Sequence[pa.Table], fates: Fates) -> None:
+    """Write the parquet files, each whole or not at all."""
+    folder = out / META
+    folder.mkdir(exist_ok=True)
+    for stale in folder.glob("*.parquet*"):
+        stale.unlink()
+    writer, temporary, rows, number = None, folder, 0, 0
+    names = np.array([bucket.id for bucket in plan.buckets] + [""])
+    for index, table in enumerate(tables):
+        if writer is None:
+            temporary = folder / f".samples-{number:05d}.parquet.tmp"
+            writer = pq.ParquetWriter(temporary, SCHEMA, compression="zstd")
+        writer.write_table(_table(plan, index, table, fates, names))
+        rows += table.num_rows
+        if rows >= ROWS_PER_FILE or index == len(tables) - 1:
+            writer.close()
+            os.replace(temporary, folder / f"samples-{number:05d}.parquet")
+            writer, rows, number = None, 0, number + 1
+
+
+def _table(
+    plan: Plan, index: int, table: pa.Table, fates: Fates, names: np.ndarray
+) -> pa.Table:
+    archive, n = plan.archives[index], table.num_rows
+    rows = slice(int(plan.starts[index]), int(plan.starts[index + 1]))
+    keys, suffixes = table.column("key").to_pylist(), table.column("suffix").to_pylist()
+    ids = [image_id(archive.id_prefix, text(key)) for key in keys]
+    reason = fates.reason[rows]
+    size = column(table, "image_size")
+    width, height = column(table, "width"), column(table, "height")
+    turned = column(table, "orientation") >= 5
+    details = table.column("detail").to_pylist()
+    for row in range(rows.start, rows.stop) if fates.details else ():
+        if row in fates.details:
+            details[row - rows.start] = fates.details[row]
+    kept = reason == 0
+    columns = [
+        ids,
+        [sample_key(name) if k else "" for name, k in zip(ids, kept.tolist(), strict=True)],
+        [archive.name] * n,
+        [
+            text(member_names(key, suffix)["image"]) if s >= 0 else ""
+            for key, suffix, s in zip(keys, suffixes, size.tolist(), strict=True)
+        ],
+        [archive.split] * n,
+        size,
+        np.where(turned, height, width),
+        np.where(turned, width, height),
+        column(table, "orientation"),
+        np.array(KINDS)[column(table, "kind")],
+        np.array(DROP_REASONS)[reason],
+        details,
+        names[plan.bucket[rows]],
+        fates.shard[rows],
+        fates.position[rows],
+    ]
+    arrays = [pa.array(c, type=f.type) for c, f in zip(columns, SCHEMA, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=SCHEMA)

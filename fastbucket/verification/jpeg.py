@@ -1,0 +1,80 @@
+"""The markers of a JPEG up to its first scan (ITU-T T.81, annex B), read without a decoder."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..geometry import Size
+
+SOI, EOI = b"\xff\xd8", b"\xff\xd9"
+BASELINE = 0xC0
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # those three are tables, not frames
+_DQT, _SOS, _APP0, _APP1, _APP2 = 0xDB, 0xDA, 0xE0, 0xE1, 0xE2
+_STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})  # TEM and RST: no length behind them
+
+FACTORS = {
+    "4:4:4": (0x11, 0x11, 0x11),
+    "4:2:2": (0x21, 0x11, 0x11),
+    "4:2:0": (0x22, 0x11, 0x11),
+}
+"""Chroma subsampling -> (horizontal << 4 | vertical) sampling factors of Y, Cb, Cr."""
+
+
+class Header(NamedTuple):
+    """What stands before the first scan. frame: marker of the frame header, 0 without one."""
+
+    frame: int
+    precision: int
+    size: Size
+    factors: tuple[int, ...]
+    jfif: bool  # an APP0 of JFIF, right after SOI
+    exif: bool
+    icc: bool
+    tables: bytes  # the quantization tables as they stand: they follow from the quality
+    clean: bool  # nothing between the segments
+    scan: bool  # a scan follows
+
+
+def read(data: bytes) -> Header | None:
+    """The header of a JPEG, as far as it goes; None where it does not begin as one."""
+    if not data.startswith(SOI):
+        return None
+    frame, precision, size, factors = 0, 0, Size(0, 0), b""
+    jfif = exif = icc = scan = False
+    clean, tables, at = True, b"", 2
+    while at + 4 <= len(data):
+        if data[at] != 0xFF:  # a sound JPEG has nothing here; decoders look for the next marker
+            clean = False
+            at = data.find(b"\xff", at)
+            if at < 0:
+                break
+            continue
+        marker = data[at + 1]
+        if marker == 0xFF:  # a fill byte, allowed before any marker
+            at += 1
+            continue
+        if marker == 0 or marker in _STANDALONE:
+            clean = False
+            at += 2
+            continue
+        if marker == _SOS:
+            scan = True
+            break
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        content = data[at + 4 : end]
+        if marker in (0xD8, 0xD9) or end < at + 4 or end > len(data):
+            break
+        if marker in _FRAMES and len(content) >= 6 and not frame:
+            frame, precision = marker, content[0]
+            size = Size(int.from_bytes(content[3:5], "big"), int.from_bytes(content[1:3], "big"))
+            factors = content[7 : 6 + 3 * content[5] : 3]
+        elif marker == _DQT:
+            tables += content
+        elif marker == _APP0:
+            jfif |= at == 2 and content.startswith(b"JFIF\0")
+        elif marker == _APP1:
+            exif |= content.startswith(b"Exif\0")
+        elif marker == _APP2:
+            icc |= content.startswith(b"ICC_PROFILE\0")
+        at = end
+    return Header(frame, precision, size, tuple(factors), jfif, exif, icc, tables, clean, scan)
