@@ -48,9 +48,7 @@ def _yaml(manifest: Mapping[str, Any], carried: Sequence[Carried], licence: str)
         "configs:",
     ]
     configs = [("default", f"{BUCKETS}/*/*.tar")]
-    configs += [
-        (b["bucket_id"], f"{BUCKETS}/{b['bucket_id']}/*.tar") for b in manifest["buckets"]
-    ]
+    configs += [(b["bucket_id"], f"{BUCKETS}/{b['bucket_id']}/*.tar") for b in manifest["buckets"]]
     for name, files in configs:
         lines += [f"- config_name: {name}", "  data_files:", "  - split: train"]
         lines.append(f"    path: {files}")
@@ -98,9 +96,20 @@ _YAML_WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "n
 
 def _size_category(n: int) -> str:
     """The Hub's name for a number of samples."""
-    steps = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"),
-             (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"))  # fmt: skip
-    return next((name for limit, name in steps if n < limit), "100M<n<1B")
+    for limit, name in _SIZES:
+        if n < limit:
+            return name
+    return "100M<n<1B"
+
+
+_SIZES = (
+    (1_000, "n<1K"),
+    (10_000, "1K<n<10K"),
+    (100_000, "10K<n<100K"),
+    (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"),
+    (100_000_000, "10M<n<100M"),
+)
 
 
 def _prose(manifest: Mapping[str, Any]) -> list[str]:
@@ -109,6 +118,7 @@ def _prose(manifest: Mapping[str, Any]) -> list[str]:
     shards = sum(len(b["shards"]) for b in manifest["buckets"])
     size = sum(shard["bytes"] for b in manifest["buckets"] for shard in b["shards"])
     captions = sum(c["count"] for c in manifest["caption_sources"])
+    variants = [f"{c['variant']}: {c['count']:,}" for c in manifest["caption_sources"]]
     lines = [
         "# Bucketed training set",
         "",
@@ -151,11 +161,7 @@ def _prose(manifest: Mapping[str, Any]) -> list[str]:
         "## Captions",
         "",
         f"{captions:,} samples have a caption"
-        + (
-            " (" + ", ".join(f"{c['variant']}: {c['count']:,}" for c in manifest["caption_sources"]) + ")"
-            if captions
-            else ""
-        )
+        + (f" ({', '.join(variants)})" if variants else "")
         + "; the `.txt` of the others is empty.",
         "",
         "## Loading",
@@ -168,7 +174,8 @@ def _prose(manifest: Mapping[str, Any]) -> list[str]:
 LOADING = """```python
 import glob, webdataset as wds
 shards = sorted(glob.glob("{path}/buckets/*/*.tar"))
-for image, caption, facts in wds.WebDataset(shards, shardshuffle=False).decode("pil").to_tuple("jpg", "txt", "json"):
+dataset = wds.WebDataset(shards, shardshuffle=False).decode("pil")
+for image, caption, facts in dataset.to_tuple("jpg", "txt", "json"):
     ...
 
 from datasets import load_dataset

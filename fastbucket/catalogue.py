@@ -115,7 +115,7 @@ def read(path: Path, stamp: str) -> pa.Table | None:
 
 
 def text(name: bytes) -> str:
-    """A name of a source as text; bytes that are not UTF-8 become \\xNN, so that it stays a name."""
+    """A name of a source as text: UTF-8, any other byte as \\xNN."""
     return name.decode("utf-8", "backslashreplace")
 
 

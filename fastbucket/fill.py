@@ -27,16 +27,16 @@ class Final(NamedTuple):
     """A shard as it stands in the finished export."""
 
     number: int
-    count: int
+    samples: int
     bytes: int
     sha256: str
 
 
 class Place(NamedTuple):
-    """A kept sample: number of the shard that made it, and index among that shard's samples."""
+    """A kept sample: number of the shard that made it, and its index among that shard's samples."""
 
     shard: int
-    index: int
+    at: int
 
 
 def layout(records: Sequence[Record], shard_size: int) -> list[list[Place]]:
@@ -58,7 +58,7 @@ def layout(records: Sequence[Record], shard_size: int) -> list[list[Place]]:
 def fill(out: Path, state: Path, records: Sequence[Record], shard_size: int) -> list[Final]:
     """Fill the gaps of one bucket and return its final shards. Can be repeated after any crash."""
     if not any(record.drops for record in records):
-        return [Final(r.number, r.count, r.bytes, r.sha256) for r in records]
+        return [Final(r.number, r.samples, r.bytes, r.sha256) for r in records]
     bucket_id = records[0].bucket_id
     journal = state / "fill" / f"{bucket_id}.json"
     if not journal.is_file():
@@ -102,12 +102,12 @@ def _stage(
     changed: list[int] = []
     for number, places in enumerate(layout(records, shard_size)):
         record = by_number[number]
-        if not record.drops and places == [Place(number, i) for i in range(record.count)]:
-            finals.append(Final(number, record.count, record.bytes, record.sha256))
+        if not record.drops and places == [Place(number, i) for i in range(record.samples)]:
+            finals.append(Final(number, record.samples, record.bytes, record.sha256))
             continue
         with ShardFile(_staged(state, record.bucket_id, number)) as shard:
             for place in places:
-                shard.add([_block(out, state, by_number[place.shard], place.index)])
+                shard.add([_block(out, state, by_number[place.shard], place.at)])
             sha256 = shard.commit()
             finals.append(Final(number, len(places), shard.bytes, sha256))
         changed.append(number)
@@ -126,7 +126,9 @@ def _block(out: Path, state: Path, record: Record, index: int) -> bytes:
             file.seek(start)
             block = file.read(size)
     except OSError as error:
-        raise RunError(f"cannot read {path} back: {error.strerror}; export again with --overwrite") from None
+        raise RunError(
+            f"cannot read {path} back: {error.strerror}; export again with --overwrite"
+        ) from None
     if len(block) != size:
         raise RunError(f"{path} is shorter than it was written; export again with --overwrite")
     return block

@@ -131,5 +131,5 @@ def shard_path(bucket_id: str, number: int) -> str:
 
 
 def caption_text(caption: str) -> bytes:
-    """The `.txt` member: UTF-8 and exactly one newline at its end; just that where there is none."""
+    """The `.txt` member: UTF-8, exactly one newline at its end; just that without a caption."""
     return caption.rstrip("\r\n").encode() + b"\n"

@@ -50,11 +50,11 @@ def bucket_facts(buckets: Sequence[Bucket], finals: Mapping[int, Sequence[Final]
             "bucket_id": bucket.id,
             "target_w": bucket.target.width,
             "target_h": bucket.target.height,
-            "count": sum(final.count for final in finals[index]),
+            "count": sum(final.samples for final in finals[index]),
             "shards": [
                 {
                     "path": shard_path(bucket.id, final.number),
-                    "count": final.count,
+                    "count": final.samples,
                     "bytes": final.bytes,
                     "sha256": final.sha256,
                 }
@@ -156,7 +156,5 @@ def _turbo_version() -> str:
 
     from simplejpeg import _jpeg
 
-    found = re.search(
-        rb"libjpeg-turbo version ([0-9][0-9.]*)", Path(_jpeg.__file__).read_bytes()
-    )
+    found = re.search(rb"libjpeg-turbo version ([0-9][0-9.]*)", Path(_jpeg.__file__).read_bytes())
     return found.group(1).decode() if found else "unknown"

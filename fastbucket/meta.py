@@ -85,9 +85,7 @@ def write(out: Path, plan: Plan, tables: Sequence[pa.Table], fates: Fates) -> No
             writer, rows, number = None, 0, number + 1
 
 
-def _table(
-    plan: Plan, index: int, table: pa.Table, fates: Fates, names: np.ndarray
-) -> pa.Table:
+def _table(plan: Plan, index: int, table: pa.Table, fates: Fates, names: np.ndarray) -> pa.Table:
     archive, n = plan.archives[index], table.num_rows
     rows = slice(int(plan.starts[index]), int(plan.starts[index + 1]))
     keys, suffixes = table.column("key").to_pylist(), table.column("suffix").to_pylist()

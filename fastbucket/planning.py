@@ -23,6 +23,7 @@ from .catalogue import Archive, column, text
 from .errors import RunError
 from .format import DROP_REASONS, image_id, sample_key
 from .kernels.fit import fit
+from .progress import Progress, Silent
 from .recipe import Recipe
 from .sources import KINDS
 from .sources.names import member_names
@@ -69,12 +70,21 @@ class _Rows:
     """Access to source bytes by global row, one archive open at a time."""
 
     def __init__(
-        self, archives: Sequence[Archive], tables: Sequence[pa.Table], starts: np.ndarray
+        self,
+        archives: Sequence[Archive],
+        tables: Sequence[pa.Table],
+        starts: np.ndarray,
+        progress: Progress,
     ) -> None:
         self._archives, self._tables, self._starts = archives, tables, starts
+        self._progress = progress
 
-    def read(self, rows: np.ndarray, part: str, limit: int | None) -> Iterator[memoryview]:
+    def read(
+        self, phase: str, rows: np.ndarray, part: str, limit: int | None
+    ) -> Iterator[memoryview]:
         """The first `limit` bytes of a member of each row: part is image, text or json."""
+        if rows.size:
+            self._progress.phase(phase, rows.size, "samples")
         reader, current = None, -1
         into = bytearray()
         try:
@@ -95,6 +105,7 @@ class _Rows:
                 key, suffix = table["key"][at].as_py(), table["suffix"][at].as_py()
                 name = member_names(key, suffix)[part]
                 yield reader.read(name, int(offsets[at]), size, into)
+                self._progress.advance(1)
         finally:
             if reader is not None:
                 reader.close()
@@ -105,6 +116,7 @@ def make(
     tables: Sequence[pa.Table],
     recipe: Recipe,
     excluded: frozenset[str] = frozenset(),
+    progress: Progress | None = None,
 ) -> Plan:
     """Decide about every sample of the catalogue. excluded: keys or image_ids.
 
@@ -145,7 +157,7 @@ def make(
                 if name in excluded or sample_key(name) in excluded:
                     reason[start + at] = REASON["excluded"]
 
-    source = _Rows(archives, tables, starts)
+    source = _Rows(archives, tables, starts, progress or Silent())
     if recipe.missing_caption_policy == "drop":
         kept = np.flatnonzero(reason == 0)
         reason[kept[~_captioned(source, kept, recipe.caption_field)]] = REASON["no_caption"]
@@ -155,7 +167,9 @@ def make(
             whole("image_size")[kept],
             width[kept],
             height[kept],
-            lambda rows, limit: source.read(kept[rows], "image", limit),
+            lambda rows, limit: source.read(
+                "dedup" if limit else "dedup, whole", kept[rows], "image", limit
+            ),
         )
         reason[kept[repeated]] = REASON["duplicate"]
 
@@ -173,7 +187,9 @@ def make(
             recipe.carry,
             (
                 sidecar.json_object(raw)
-                for raw in source.read(kept[: sidecar.AUTO_SAMPLES], "json", sidecar.SIDECAR_LIMIT)
+                for raw in source.read(
+                    "fields", kept[: sidecar.AUTO_SAMPLES], "json", sidecar.SIDECAR_LIMIT
+                )
             ),
         ),
     )
@@ -182,12 +198,14 @@ def make(
 def _captioned(source: _Rows, rows: np.ndarray, field: str) -> np.ndarray:
     """Which rows have a caption, in their .txt or in a field of their JSON. bool (n,)."""
     limit = sidecar.SIDECAR_LIMIT
-    found = np.array([bool(sidecar.text(t).strip()) for t in source.read(rows, "text", limit)], bool)
+    found = np.array(
+        [bool(sidecar.text(t).strip()) for t in source.read("captions", rows, "text", limit)], bool
+    )
     if field:
         rest = np.flatnonzero(~found)
         found[rest] = [
             bool(sidecar.as_str(sidecar.json_object(raw).get(field)).strip())
-            for raw in source.read(rows[rest], "json", limit)
+            for raw in source.read("captions", rows[rest], "json", limit)
         ]
     return found
 

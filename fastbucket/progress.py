@@ -29,6 +29,11 @@ class Silent:
 
     def say(self, text: str) -> None: ...
 
+    def __enter__(self) -> Silent:
+        return self
+
+    def __exit__(self, *error: object) -> None: ...
+
 
 class Lines:
     """A line when a phase ends, and every ten seconds: done, total, rate, time to go."""
@@ -50,7 +55,7 @@ class Lines:
             self._line()
 
     def say(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)  # noqa: T201 progress is this room's purpose
+        print(text, file=self._stream, flush=True)
 
     def _line(self) -> None:
         rate = self._done / max(time.monotonic() - self._start, 1e-9)

@@ -104,7 +104,14 @@ class Recipe:
         known = {f.name for f in fields(cls)}
         if unknown := sorted(set(values) - known):
             raise RunError(f"recipe: unknown fields {', '.join(unknown)}")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        made: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
+        for f in fields(cls):
+            expected = (int, float) if isinstance(f.default, float) else type(f.default)
+            if f.name in made and not isinstance(made[f.name], expected):
+                raise RunError(f"recipe: {f.name}: {made[f.name]!r} has the wrong type")
+        return cls(**made)
 
     def canonical(self) -> bytes:
         """The bytes that are hashed to guard a resume."""

@@ -12,13 +12,13 @@ class BucketCount(NamedTuple):
     bucket_id: str
     target_w: int
     target_h: int
-    count: int
+    samples: int
     shards: int
     bytes: int
 
 
 class BadInput(NamedTuple):
-    """A sample that was dropped for damage: `<archive>/<member key>`, reason, the decoder's words."""
+    """A sample that was dropped for damage, and the decoder's words."""
 
     image_id: str
     reason: str

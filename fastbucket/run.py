@@ -17,7 +17,7 @@ from . import card, catalogue, fill, manifest, meta, planning
 from .catalogue import Archive
 from .engines.local import Local
 from .errors import RunError
-from .format import CAPTION_SOURCE, INPUT_ERRORS, STATE, image_id
+from .format import CAPTION_SOURCE, INPUT_ERRORS, MANIFEST, STATE, image_id
 from .progress import Progress, Silent
 from .recipe import Recipe, Resources
 from .report import BAD_INPUTS_SHOWN, BadInput, BucketCount, Report
@@ -112,9 +112,7 @@ def _start(
     progress: Progress | None,
     dry: bool,
 ) -> Report:
-    run = _Run(
-        Path(out), recipe or Recipe(), resources or Resources(), progress or Silent(), {}
-    )
+    run = _Run(Path(out), recipe or Recipe(), resources or Resources(), progress or Silent(), {})
     if isinstance(sources, (str, os.PathLike)):
         sources = [sources]
     excluded = frozenset(exclude)
@@ -122,8 +120,9 @@ def _start(
     listing = [KINDS[archive.kind].listing(archive) for archive in archives]
     export_id = _export_id(run.recipe, listing, excluded)
     with State(run.out, overwrite) as state:
-        done = state.claim(export_id, run.recipe, listing)
-        if done is not None:
+        if dry:
+            state.prepare()
+        elif (done := state.claim(export_id, run.recipe, listing)) is not None:
             state.remove()
             return _complete(run, done)
         setup = {"out": str(run.out), "recipe": run.recipe.to_json()}
@@ -131,10 +130,12 @@ def _start(
             with run.timed("scan"):
                 tables = _scan(run, engine, archives)
             with run.timed("plan"):
-                made = planning.make(archives, tables, run.recipe, excluded)
+                made = planning.make(archives, tables, run.recipe, excluded, run.progress)
             report = _report(run, made, tables, export_id)
             _check_errors(run, report)
             if dry:
+                if (run.out / MANIFEST).is_file():
+                    state.remove()  # a complete export keeps no state
                 return report
             planning.write(made, tables, run.out / STATE)
             with run.timed("export"):
@@ -225,9 +226,7 @@ def _limit_errors(run: _Run, errors: int, latest: Sequence[Drop]) -> None:
         )
 
 
-def _report(
-    run: _Run, made: planning.Plan, tables: Sequence[pa.Table], export_id: str
-) -> Report:
+def _report(run: _Run, made: planning.Plan, tables: Sequence[pa.Table], export_id: str) -> Report:
     """The report of a plan: what will be exported if every pixel is sound."""
     shards: dict[int, list[planning.Shard]] = {}
     for shard in made.shards:
@@ -285,9 +284,7 @@ def _finish(
     finals = {
         index: fill.fill(run.out, run.out / STATE, those, size) for index, those in records.items()
     }
-    first_row = {
-        (shard.bucket, shard.number): shard.start for shard in made.shards
-    }
+    first_row = {(shard.bucket, shard.number): shard.start for shard in made.shards}
     drops: dict[int, Drop] = {}
     for index, those in records.items():
         for record in those:
@@ -301,7 +298,7 @@ def _finish(
             for number, shard in enumerate(fill.layout(those, size)):
                 for position, place in enumerate(shard):
                     start = first_row[index, place.shard]
-                    yield int(made.order[start + kept[place.shard][place.index]]), number, position
+                    yield int(made.order[start + kept[place.shard][place.at]]), number, position
 
     meta.write(run.out, made, tables, meta.fates(made, drops, places()))
     for row in sorted(drops)[: BAD_INPUTS_SHOWN - len(report.bad_inputs)]:

@@ -1,11 +1,11 @@
 """The state of a run inside its output folder: whose it is, who holds it, how far it came.
 
-    <out>/.fastbucket/lock          held (flock) by the process that works here
-                      run.json      recipe and source of the unfinished export
-                      catalogue/    one file an archive
-                      plan.arrow, plan.json
-                      shards/       a record for every finished task
-                      short/, fill/ shards with gaps, and their replacements
+<out>/.fastbucket/lock          held (flock) by the process that works here
+                  run.json      recipe and source of the unfinished export
+                  catalogue/    one file an archive
+                  plan.arrow, plan.json
+                  shards/       a record for every finished task
+                  short/, fill/ shards with gaps, and their replacements
 """
 
 from __future__ import annotations
@@ -62,6 +62,8 @@ class State:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if kind is not None:
+            self.sweep()
         self._lock.close()
 
     def _clear(self) -> None:
@@ -79,8 +81,9 @@ class State:
     def claim(self, export_id: str, recipe: Recipe, source: Sequence[str]) -> dict[str, Any] | None:
         """Take the folder for this export, fresh or half-done.
 
-        source: one line for every archive, for the message. Returns the manifest where this very
-        export is complete. Raises RunError where the folder holds another one, with the difference.
+        source: one line for every archive, kept for whoever looks. Returns the manifest where this
+        very export is complete. Raises RunError where the folder holds another one, complete or
+        with finished shards, with the difference.
         """
         manifest, run = self.out / MANIFEST, self.path / "run.json"
         if manifest.is_file():
@@ -90,16 +93,12 @@ class State:
             self._refuse("a complete export", facts.get("recipe", {}), recipe)
         if run.is_file():
             facts = _load(run)
-            if facts["export_id"] != export_id:
+            if facts["export_id"] != export_id and any(self.path.glob("shards/*.json")):
                 self._refuse("an unfinished export", facts["recipe"], recipe)
         else:
-            strangers = sorted(p.name for p in self.out.iterdir() if p.name != STATE)
-            if strangers:
-                raise RunError(
-                    f"{self.out} is not empty ({', '.join(strangers[:3])}) and no export of this "
-                    "tool; choose another folder"
-                )
-        for folder in ("catalogue", "shards", "short", "fill"):
+            self._check_empty()
+        self.prepare()
+        for folder in ("shards", "short", "fill"):
             (self.path / folder).mkdir(exist_ok=True)
         facts = {"export_id": export_id, "recipe": recipe.to_json(), "source": list(source)}
         temporary = run.with_name(run.name + ".tmp")
@@ -108,12 +107,31 @@ class State:
         self.sweep()
         return None
 
+    def prepare(self) -> None:
+        """Room for a catalogue: all that a dry run needs. It serves any recipe."""
+        (self.path / "catalogue").mkdir(exist_ok=True)
+
+    def _check_empty(self) -> None:
+        strangers = sorted(p.name for p in self.out.iterdir() if p.name != STATE)
+        if strangers:
+            self._leave()
+            raise RunError(
+                f"{self.out} is not empty ({', '.join(strangers[:3])}) and no export of this tool; "
+                "choose another folder"
+            )
+
+    def _leave(self) -> None:
+        """Take our lock out of a folder that is not ours, if nothing else of ours is there."""
+        if [path.name for path in self.path.iterdir()] == ["lock"]:
+            self.remove()
+
     def _refuse(self, what: str, values: dict[str, Any], recipe: Recipe) -> None:
         try:
             difference = Recipe.from_json(values).difference(recipe)
         except RunError as error:  # of a version with other fields
             difference = [str(error)]
         reason = "; ".join(difference) or "another source"
+        self._leave()
         raise RunError(
             f"{self.out} holds {what} of another kind ({reason}). Use --overwrite to start afresh, "
             "or choose another folder"

@@ -61,7 +61,7 @@ class Record(NamedTuple):
 
     bucket_id: str
     number: int
-    count: int
+    samples: int
     bytes: int
     sha256: str
     captions: int

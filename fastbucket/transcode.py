@@ -1,6 +1,6 @@
 """One sample, from the bytes of its source to the JPEG of its bucket.
 
-    header -> bucket -> decode (shrunk) -> resize + crop -> upright -> chroma -> encode
+header -> bucket -> decode (shrunk) -> resize + crop -> upright -> chroma -> encode
 """
 
 from __future__ import annotations
@@ -110,10 +110,8 @@ class Transcoder:
             source.size,
         )
 
-    def _passthrough(
-        self, data: bytes | memoryview, source: Source, bucket: Bucket
-    ) -> Transcoded:
-        """The source's own bytes, decoded once at an eighth of the size to know that they are whole."""
+    def _passthrough(self, data: bytes | memoryview, source: Source, bucket: Bucket) -> Transcoded:
+        """The source's own bytes, decoded at an eighth of the size to know that they are whole."""
         self._decoder.decode(data, source.kind, 0, source.stored, SHRINKS[0])
         return Transcoded(
             bytes(data),

@@ -50,9 +50,7 @@ def _fit(w, h, widths, heights, rule, next_bucket, max_crop, bucket, fits):
                 bucket[i] = b
             if next_bucket and width <= wi and height <= hi:
                 area, unit = _min_crop(wi, hi, width, height)
-                if area <= max_crop * unit * wi * hi and (
-                    next_b < 0 or n * next_d < next_n * d
-                ):
+                if area <= max_crop * unit * wi * hi and (next_b < 0 or n * next_d < next_n * d):
                     next_n, next_d, next_b = n, d, b
         if bucket[i] >= 0:
             fits[i] = widths[bucket[i]] <= wi and heights[bucket[i]] <= hi

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..geometry import Size
@@ -78,3 +79,38 @@ def read(data: bytes) -> Header | None:
             icc |= content.startswith(b"ICC_PROFILE\0")
         at = end
     return Header(frame, precision, size, tuple(factors), jfif, exif, icc, tables, clean, scan)
+
+
+def reencoded_flaws(data: bytes, header: Header, subsampling: str) -> Iterator[str]:
+    """What a JPEG of this format must not be, by its header and its end."""
+    if header.frame != BASELINE or header.precision != 8:
+        yield f"frame 0x{header.frame:02X} of {header.precision} bit, not baseline (0xC0) of 8"
+    if not header.jfif:
+        yield "no JFIF segment behind its start"
+    if header.exif:
+        yield "carries EXIF"
+    if header.icc:
+        yield "carries an ICC profile"
+    if not header.clean:
+        yield "has bytes between the segments of its header"
+    if not header.scan:
+        yield "has no scan"
+    if header.factors != FACTORS.get(subsampling):
+        factors = " ".join(f"{f >> 4}x{f & 15}" for f in header.factors)
+        yield f"has the sampling factors {factors or '(none)'}, the JSON says {subsampling}"
+    if not data.endswith(EOI):
+        yield f"ends in {data[-2:].hex()}, not in the end marker ffd9"
+
+
+def pixel_flaws(data: bytes, header: Header, strict: bool) -> Iterator[str]:
+    """Decode it all. strict: the first warning of the decoder counts."""
+    import simplejpeg  # not for --fast
+
+    colours = {1: "GRAY", 3: "RGB", 4: "CMYK"}.get(len(header.factors), "RGB")
+    try:
+        shape = simplejpeg.decode_jpeg(data, colours, strict=strict).shape
+    except (ValueError, RuntimeError, MemoryError) as error:
+        yield f"cannot be decoded: {error}"
+        return
+    if shape[:2] != (header.size.height, header.size.width):
+        yield f"decodes to {shape[1]}x{shape[0]} pixels"

@@ -1,0 +1,5 @@
+"""`python -m fastbucket`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,96 @@
+"""fastbucket export."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from ..recipe import Recipe, Resources
+from .options import options, recipe, resources
+
+
+def _pair(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[Any]:
+    for value in values:
+        if "=" not in value:
+            raise click.BadParameter(f"{value!r} is not NAME=PATTERN", ctx, param)
+    return [tuple(value.split("=", 1)) for value in values]
+
+
+@click.command("export")
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+@click.argument("out", type=click.Path(file_okay=False))
+@click.option("--dry-run", is_flag=True, help="Stop after the plan and show what would come out.")
+@click.option("--overwrite", is_flag=True, help="Start afresh where OUT holds an export.")
+@click.option(
+    "--recipe",
+    "recipe_file",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Take the recipe of an earlier manifest.json; options given beside it override it.",
+)
+@click.option(
+    "--split",
+    "splits",
+    metavar="NAME=PATTERN",
+    multiple=True,
+    callback=_pair,
+    help="Split of the archives whose file name or path matches; the first that matches.",
+)
+@click.option(
+    "--exclude",
+    type=click.File("r", encoding="utf-8"),
+    help="Drop the samples listed in this file: keys or image_ids, one a line.",
+)
+@click.option("--licence", default="", help="Licence for the dataset card, as the Hub names it.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.option("-v", "--verbose", "verbosity", flag_value=1, type=int, help="List all bad inputs.")
+@click.option("-q", "--quiet", "verbosity", flag_value=-1, type=int, default=0, help="No progress.")
+@options(Resources)
+@options(Recipe)
+def command(
+    sources: tuple[str, ...],
+    out: str,
+    dry_run: bool,
+    overwrite: bool,
+    recipe_file: str | None,
+    splits: list[tuple[str, str]],
+    exclude: Any,
+    licence: str,
+    as_json: bool,
+    verbosity: int | None,
+    **fields: Any,
+) -> None:
+    """Export SOURCEs into the folder OUT, or go on with an export interrupted there.
+
+    A SOURCE is a tar file, a folder of tars, a folder tree of images (with .txt and .json beside
+    them), a glob, a name with braces, or - for a list of them on standard input.
+
+    \b
+    Examples:
+      fastbucket export 'imagenet22k-{train-{0000..4095},validation-{0000..0511}}.tar' out
+      fastbucket export photos/ out --dry-run
+      fastbucket export tars/ out --split val='*-validation-*' --workers 16
+      fastbucket export tars/ again --recipe out/manifest.json
+    """
+    from .. import run
+    from . import tables
+
+    verbosity = verbosity or 0
+    progress = tables.progress(verbosity)
+    call: dict[str, Any] = {
+        "splits": splits,
+        "exclude": [line.strip() for line in exclude if line.strip()] if exclude else [],
+        "overwrite": overwrite,
+        "progress": progress,
+    }
+    made, used = recipe(fields, recipe_file), resources(fields)
+    with progress:
+        if dry_run:
+            report = run.plan(sources, out, made, used, **call)
+        else:
+            report = run.export(sources, out, made, used, licence=licence, **call)
+    if as_json:
+        click.echo(json.dumps(report.to_json(), ensure_ascii=False, indent=2))
+    else:
+        tables.show(report, verbosity)

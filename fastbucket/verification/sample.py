@@ -1,0 +1,304 @@
+"""One sample: its JSON against the schema, the recipe, its bucket, its caption and its JPEG."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import xxhash
+
+from ..buckets import CHOICES, Bucket, buckets, min_crop
+from ..crop import CROPS
+from ..format import CAPTION_FIELDS, CARRIED_TYPES, IMAGE_MODES, SAMPLE_FIELDS, sample_key
+from ..geometry import Size, cover
+from ..recipe import Recipe
+from ..subsampling import POLICIES, SUBSAMPLINGS
+from . import jpeg
+from .findings import flaws, no_constant, one_of_each, order_flaws
+
+_REENCODE, _PASSTHROUGH = IMAGE_MODES
+
+_SCALE_POLICIES = ("adaptive_scale", "444", "422", "420")
+"""Chroma policies that look at nothing but the scale: only they can be repeated from the JSON."""
+
+_HEX = frozenset("0123456789abcdef")
+_DECODER = json.JSONDecoder(object_pairs_hook=one_of_each, parse_constant=no_constant)
+
+
+class Traits(NamedTuple):
+    """What must be the same in every sample of an export; the parent compares."""
+
+    carried: tuple[tuple[str, str], ...]  # (name, type) of the carried fields, in order
+    tables: str  # digest of the JPEG's quantization tables; "" where they are the source's
+
+
+class SampleFacts(NamedTuple):
+    """What the parent needs of a sample; without a JSON that can be read, nothing."""
+
+    fingerprint: int = 0
+    caption_source: int = -1
+    traits: Traits | None = None
+
+
+def fingerprint(
+    archive: object, member: object, split: object, size: object, width: object, height: object
+) -> int:
+    """64 bits of what the JSON of a sample and its row in meta/ both say of the source; never 0."""
+    facts = ascii((archive, member, split, size, width, height))
+    return int(xxhash.xxh3_64_intdigest(facts.encode())) or 1
+
+
+class SampleCheck:
+    """Checks samples of one export. caption_sources: (id, variant) pairs of the manifest."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        caption_priority: Sequence[str],
+        caption_sources: Iterable[tuple[int, str]],
+        fast: bool,
+    ) -> None:
+        self._recipe = recipe
+        self._buckets = buckets(recipe.family, recipe.base_resolution, recipe.divisible)
+        self._by_id = {bucket.id: bucket for bucket in self._buckets}
+        self._priority = list(caption_priority)
+        self._sources = dict(caption_sources)
+        # Captions that are applied later may leave a sample without one, the recipe's must not.
+        self._always_captioned = recipe.missing_caption_policy == "drop" and self._priority == list(
+            recipe.caption_priority
+        )
+        self._fast = fast
+        self._chosen = lru_cache(maxsize=1 << 16)(self._choose)
+
+    def __call__(
+        self,
+        bucket_id: str,
+        key: str,
+        members: Mapping[str, bytes],
+        note: Callable[[str, str], None],
+    ) -> SampleFacts:
+        """Check one sample. members: content by suffix, those that could be read."""
+
+        def say(suffix: str, texts: Iterable[str]) -> None:
+            for text in texts:
+                note(f"{key}.{suffix}", text)
+
+        document, carried = None, ()
+        caption = header = None
+        if "json" in members:
+            try:
+                document, carried = self._document(members["json"])
+            except ValueError as error:
+                say("json", str(error).splitlines())
+        if "txt" in members:
+            try:
+                caption = _caption(members["txt"])
+            except ValueError as error:
+                say("txt", [str(error)])
+        if "jpg" in members:
+            header = jpeg.read(members["jpg"])
+            if header is None:
+                say("jpg", ["is no JPEG"])
+        if document is None:
+            return SampleFacts()
+        say("json", self._source_flaws(document, key))
+        say("json", self._bucket_flaws(document, bucket_id, header))
+        say("json", self._caption_flaws(document))
+        if caption is not None and bool(caption) != bool(document["caption_variant"]):
+            variant = document["caption_variant"]
+            say("txt", [f"holds {caption!r:.60}, and caption_variant is {variant!r}"])
+        tables = ""
+        if header is not None:
+            say("jpg", self._jpeg_flaws(document, members["jpg"], header))
+            if document["image_mode"] == _REENCODE:
+                tables = str(xxhash.xxh3_64_hexdigest(header.tables))
+        names = ("archive", "member", "split", "bytes", "w", "h")
+        return SampleFacts(
+            fingerprint(*(document[f"source_{name}"] for name in names)),
+            document["caption_source_id"] if document["caption_variant"] else -1,
+            Traits(carried, tables),
+        )
+
+    def _document(self, raw: bytes) -> tuple[dict[str, Any], tuple[tuple[str, str], ...]]:
+        """The JSON of a sample and its carried fields. Raises ValueError: a line for each flaw."""
+        try:
+            value = _DECODER.decode(raw.decode())
+        except RecursionError:
+            raise ValueError("is nested without end") from None
+        if type(value) is not dict:
+            raise ValueError("is no JSON object")
+        names, first, last = list(value), list(SAMPLE_FIELDS), list(CAPTION_FIELDS)
+        inner = names[len(first) : len(names) - len(last)]
+        if names != first + inner + last:
+            known = [name for name in names if name in SAMPLE_FIELDS or name in CAPTION_FIELDS]
+            wrong = order_flaws(known, first + last, "")
+            raise ValueError("\n".join(wrong or ["carried fields stand only after class_name"]))
+        wrong = []
+        for name, shape in (*SAMPLE_FIELDS.items(), *CAPTION_FIELDS.items()):
+            wrong += flaws(value[name], shape, name)
+        carried = tuple((name, type(value[name]).__name__) for name in inner)
+        wrong += [f"{n} is {kind}, no scalar" for n, kind in carried if kind not in CARRIED_TYPES]
+        if wrong:
+            raise ValueError("\n".join(wrong))
+        try:
+            value["image_id"].encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"image_id {value['image_id']!r:.60} is no UTF-8") from None
+        return value, carried
+
+    def _source_flaws(self, document: dict[str, Any], key: str) -> Iterator[str]:
+        name = document["image_id"]
+        if sample_key(name) != key:
+            yield f"image_id {name!r} has the key {sample_key(name)}, not its member's"
+        archive, member = document["source_archive"], document["source_member"]
+        stems = name, name.removeprefix(f"{archive}/")
+        if not any(member == stem or member.startswith(f"{stem}.") for stem in stems):
+            yield f"image_id {name!r} is not that of {member!r} in {archive!r}"
+        sha256 = document["source_sha256"]
+        if len(sha256) != 64 or set(sha256) - _HEX:
+            yield f"source_sha256 is {sha256!r:.80}, not 64 hex digits"
+        if document["source_bytes"] <= 0:
+            yield f"source_bytes is {document['source_bytes']}"
+        pixels = document["source_w"] * document["source_h"]
+        if pixels > self._recipe.max_pixels:
+            yield f"source of {pixels} pixels, the recipe allows {self._recipe.max_pixels}"
+
+    def _bucket_flaws(
+        self, document: dict[str, Any], bucket_id: str, header: jpeg.Header | None
+    ) -> Iterator[str]:
+        """What contradicts the bucket of this folder, the recipe, or the source's size."""
+        recipe, mode = self._recipe, document["image_mode"]
+        if document["bucket_id"] != bucket_id:
+            yield f"bucket_id is {document['bucket_id']}, and it stands in {bucket_id}"
+            return  # all that follows from the bucket would be wrong with it
+        if mode != _REENCODE and mode != recipe.image_mode:
+            yield f"image_mode is {mode!r}, the recipe says {recipe.image_mode}"
+            return
+        source = Size(document["source_w"], document["source_h"])
+        if min(source) <= 0:
+            yield f"source of {source.width}x{source.height} pixels"
+            return
+        bucket = self._by_id[bucket_id]
+        chosen = self._chosen(source)
+        size = f"{source.width}x{source.height}"
+        if chosen is None:
+            yield f"a source of {size} is too small for every bucket that it may go to"
+        elif chosen is not bucket:
+            yield f"{recipe.choice} sends {size} to {chosen.id}, and it stands in {bucket_id}"
+        expected = self._expected(document, source, bucket, header)
+        for name, value in expected.items():
+            if document[name] != value:
+                yield f"{name} is {document[name]}, not {value}"
+        if document["scale"] > 1:
+            yield f"scale is {document['scale']}: upsampled"
+
+    def _expected(
+        self, document: dict[str, Any], source: Size, bucket: Bucket, header: jpeg.Header | None
+    ) -> dict[str, Any]:
+        """What the recipe makes of a source of this size in this bucket."""
+        recipe, target = self._recipe, bucket.target
+        scale, resized = cover(source, target)
+        expected = {"target_w": target.width, "target_h": target.height, "scale": scale}
+        if document["image_mode"] == _PASSTHROUGH:
+            size = Size(document["w"], document["h"]) if header is None else header.size
+            if sorted(size) != sorted(source):  # equal, or turned by EXIF
+                size = source
+            crop, resized = (-1, -1), Size(-1, -1)
+            coding = {**document["jpeg"], "quality": -1}
+        else:
+            size = target
+            room = Size(resized.width - target.width, resized.height - target.height)
+            key = sample_key(document["image_id"])
+            crop = CROPS[recipe.crop_strategy](room, key, recipe.allowed_corners, recipe.jitter)
+            chroma = document["jpeg"]["subsampling"]
+            if recipe.subsampling_policy in _SCALE_POLICIES:
+                policy = POLICIES[recipe.subsampling_policy]
+                chroma = policy(scale, recipe.adaptive_scale_threshold)
+            elif chroma not in SUBSAMPLINGS:
+                chroma = " or ".join(SUBSAMPLINGS)
+            coding = {"quality": recipe.quality, "subsampling": chroma}
+        return {
+            **expected,
+            "w": size.width,
+            "h": size.height,
+            "resized_w": resized.width,
+            "resized_h": resized.height,
+            "crop_x": crop[0],
+            "crop_y": crop[1],
+            "jpeg": coding,
+        }
+
+    def _choose(self, size: Size) -> Bucket | None:
+        """The bucket of a source by the recipe's rule; None where it fits none that it may have."""
+        recipe = self._recipe
+        w, h = size
+        order: list[tuple[int, int, int]] = []  # distance as a fraction, index
+        best: tuple[int, int, Bucket] | None = None
+        nearest: tuple[int, int, Bucket] | None = None
+        for bucket in self._buckets:
+            width, height = bucket.target
+            if width != height and (w >= h) != (width > height):
+                continue
+            n, d = CHOICES[recipe.choice](w, h, width, height)
+            if best is None or n * best[1] < best[0] * d:
+                best = n, d, bucket
+            area, unit = min_crop(w, h, width, height)
+            if (
+                width <= w
+                and height <= h
+                and area <= recipe.next_bucket_max_crop * unit * w * h
+                and (nearest is None or n * nearest[1] < nearest[0] * d)
+            ):
+                nearest = n, d, bucket
+        if best is not None and best[2].target.width <= w and best[2].target.height <= h:
+            return best[2]
+        if recipe.too_small_policy == "next_bucket" and nearest is not None:
+            return nearest[2]
+        return None
+
+    def _caption_flaws(self, document: dict[str, Any]) -> Iterator[str]:
+        variant, index, number = (document[name] for name in CAPTION_FIELDS)
+        if not variant:
+            if index != -1 or number != -1:
+                yield f"no caption_variant, and index {index} and source id {number}, not -1"
+            if self._always_captioned:
+                yield "has no caption, and missing_caption_policy is drop"
+            return
+        if variant not in self._priority:
+            yield f"caption_variant {variant!r} is none of {', '.join(self._priority)}"
+        elif index != self._priority.index(variant):
+            at = self._priority.index(variant)
+            yield f"caption_selector_index is {index}, {variant} is at {at} of caption_priority"
+        if self._sources.get(number) != variant:
+            yield f"caption_source_id {number} is no source of {variant!r} in the manifest"
+
+    def _jpeg_flaws(
+        self, document: dict[str, Any], data: bytes, header: jpeg.Header
+    ) -> Iterator[str]:
+        size = Size(document["w"], document["h"])
+        wrong: list[str] = []
+        if header.size != size:
+            width, height = header.size
+            wrong.append(f"is of {width}x{height} pixels, the JSON says {size[0]}x{size[1]}")
+        if document["image_mode"] == _REENCODE:
+            wrong += jpeg.reencoded_flaws(data, header, document["jpeg"]["subsampling"])
+        else:
+            if len(data) != document["source_bytes"]:
+                wrong.append(f"is of {len(data)} bytes, the source {document['source_bytes']}")
+            if hashlib.sha256(data).hexdigest() != document["source_sha256"]:
+                wrong.append("is not the source's bytes: its SHA-256 is not source_sha256")
+        # Only what looks right is decoded: lying dimensions would cost memory, not tell more.
+        if not wrong and not self._fast:
+            wrong += jpeg.pixel_flaws(data, header, document["image_mode"] == _REENCODE)
+        yield from wrong
+
+
+def _caption(raw: bytes) -> str:
+    """The caption in a .txt member, without its newline. Raises ValueError where it is none."""
+    text = raw.decode()
+    if not text.endswith("\n") or text[:-1].endswith(("\n", "\r")):
+        raise ValueError(f"ends in {raw[-3:]!r}, not in exactly one newline")
+    return text[:-1]

@@ -1,0 +1,251 @@
+"""One shard: its bytes against the manifest, its tar against the format, its samples one by one."""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+import time
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..format import MEMBERS, TAR_BLOCK, TAR_END, TAR_MODE
+from ..recipe import Recipe
+from .findings import PATH_LIMIT, Findings, Problem
+from .hashed import HashedFile
+from .sample import SampleCheck, Traits
+
+_MAGIC = slice(257, 265)
+_USTAR = b"ustar\x0000"
+_TYPE = slice(156, 157)
+_LINK = slice(157, 257)
+_DEVICES_AND_PREFIX = slice(329, 512)
+_ZERO_BLOCK = bytes(TAR_BLOCK)
+
+_IMAGE_LIMIT, _LIMIT = 1 << 30, 64 << 20
+"""Bytes of a .jpg and of any other member; a larger one is damage, and is not read into memory."""
+
+_PROGRESS_SECONDS = 0.2
+
+
+class ListedShard(NamedTuple):
+    """A shard as the manifest lists it; the task of one call of ShardCheck."""
+
+    path: str
+    bucket_id: str
+    count: int
+    bytes: int
+    sha256: str
+
+
+class Member(NamedTuple):
+    """A member of a tar. content: None where it was too large to read."""
+
+    name: str
+    content: bytes | None
+
+
+class ShardFacts(NamedTuple):
+    """What a shard turned out to hold, in the order of its samples; the parent compares shards."""
+
+    samples: int
+    bytes: int
+    keys: bytes  # 32 a sample
+    prints: bytes  # a native uint64 a sample: sample.fingerprint of what meta/ says too; 0 unknown
+    traits: dict[Traits, tuple[int, str]]  # what must be equal everywhere -> samples, the first
+    captions: dict[int, int]  # caption_source_id -> samples
+    problems: list[Problem]
+    more: int
+
+
+class ShardCheck:
+    """A job: check one shard. Called with (ListedShard, progress); nothing in a shard makes it
+    raise."""
+
+    def __init__(self, setup: dict[str, Any]) -> None:
+        self._out = Path(setup["out"])
+        self._recipe = Recipe.from_json(setup["recipe"])
+        self._sample = SampleCheck(
+            self._recipe, setup["caption_priority"], setup["caption_sources"], setup["fast"]
+        )
+
+    def __call__(self, task: ListedShard, progress: Callable[[int], None]) -> ShardFacts:
+        found = Findings(PATH_LIMIT)
+        keys, prints = bytearray(), array("Q")
+        traits: dict[Traits, tuple[int, str]] = {}
+        captions: Counter[int] = Counter()
+        size, told, reported = 0, time.monotonic(), 0
+
+        def note(member: str, text: str) -> None:
+            found.add(task.path, member, text)
+
+        try:
+            with HashedFile(self._out / task.path) as file:
+                size = file.size
+                for key, members in samples(members_of(file, self._recipe.mtime, note), note):
+                    facts = self._sample(task.bucket_id, key, members, note)
+                    keys += _digest(key)
+                    prints.append(facts.fingerprint)
+                    if facts.traits is not None:
+                        count, first = traits.get(facts.traits, (0, key))
+                        traits[facts.traits] = count + 1, first
+                    if facts.caption_source >= 0:
+                        captions[facts.caption_source] += 1
+                    now = time.monotonic()
+                    if now - told >= _PROGRESS_SECONDS:
+                        progress(len(prints) - reported)
+                        told, reported = now, len(prints)
+                sha256 = file.sha256()
+        except OSError as error:
+            note("", f"cannot be read: {error.strerror or error}")
+        else:
+            if size != task.bytes:
+                note("", f"is of {size} bytes, the manifest says {task.bytes}")
+            if sha256 != task.sha256:
+                note("", f"SHA-256 is {sha256}, the manifest says {task.sha256}: bytes changed")
+            if len(prints) != task.count:
+                note("", f"holds {len(prints)} samples, the manifest says {task.count}")
+        progress(len(prints) - reported)
+        return ShardFacts(
+            len(prints),
+            size,
+            bytes(keys),
+            prints.tobytes(),
+            traits,
+            dict(captions),
+            found.problems,
+            found.more,
+        )
+
+
+def _digest(key: str) -> bytes:
+    """32 bytes for a key; of a malformed one (which is a problem already) another 32."""
+    if len(key) == 64 and not set(key) - set("0123456789abcdef"):
+        return bytes.fromhex(key)
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+
+
+def samples(
+    members: Iterator[Member], note: Callable[[str, str], None]
+) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Adjacent members of one key as (key, content by suffix), in the order of the shard."""
+    key, group = "", list[Member]()
+    for member in members:
+        its, _, _ = member.name.partition(".")
+        if group and its != key:
+            yield key, _sample(key, group, note)
+            group = []
+        key = its
+        group.append(member)
+    if group:
+        yield key, _sample(key, group, note)
+
+
+def _sample(key: str, group: list[Member], note: Callable[[str, str], None]) -> dict[str, bytes]:
+    names = [member.name for member in group]
+    expected = [f"{key}.{suffix}" for suffix in MEMBERS]
+    if names != expected:
+        there = ", ".join(name[len(key) + 1 :] for name in names)
+        note(key, f"members {there} side by side, where {', '.join(MEMBERS)} belong")
+    contents = {member.name: member.content for member in group}
+    found = {suffix: contents.get(f"{key}.{suffix}") for suffix in MEMBERS}
+    return {suffix: content for suffix, content in found.items() if content is not None}
+
+
+def members_of(file: HashedFile, mtime: int, note: Callable[[str, str], None]) -> Iterator[Member]:
+    """The members as tarfile reads them, with their headers, padding and the end checked.
+
+    tarfile ends at the first damaged header without a word; here that is a problem, and the
+    reading goes on at the next header that is whole.
+    """
+    at, tar = 0, None
+    while len(block := file.at(at, TAR_BLOCK)) == TAR_BLOCK and block != _ZERO_BLOCK:
+        # What is no plain file (PAX headers, long names, links) is not left to tarfile: it would
+        # follow their sizes and names and show only the result.
+        info = None
+        if block[_TYPE] == b"0":
+            tar, info = _next(tar, file, at)
+        if info is None or info.size < 0 or info.offset_data + info.size > file.size:
+            why = _why_not(block, file.size - at)
+            nearest = _next_header(file, at + TAR_BLOCK)
+            on = f"; went on at byte {nearest}" if nearest < file.size else ""
+            note("", f"no whole member at byte {at}: {why}{on}")
+            at, tar = nearest, None
+            continue
+        if info.size > (_IMAGE_LIMIT if info.name.endswith(".jpg") else _LIMIT):
+            note(info.name, f"is of {info.size} bytes, more than any such member needs")
+            content = None
+        else:
+            reader = tar.extractfile(info) if tar else None
+            content = reader.read() if reader else None
+        for text in _header_flaws(info, block, mtime):
+            note(info.name, text)
+        end = info.offset_data + info.size
+        at = end + -end % TAR_BLOCK
+        if file.at(end, at - end).strip(b"\0"):
+            note(info.name, "the padding behind it is not zeros")
+        yield Member(info.name, content)
+    tail = file.at(at, len(TAR_END) + 1)
+    if tail != TAR_END or file.size != at + len(TAR_END):
+        note(
+            "",
+            f"ends with {max(file.size - at, 0)} bytes behind its last member, "
+            f"where exactly {len(TAR_END)} zeros belong",
+        )
+
+
+def _next(
+    tar: tarfile.TarFile | None, file: Any, at: int
+) -> tuple[tarfile.TarFile | None, tarfile.TarInfo | None]:
+    """The reader and the member that it finds at `at`; None where it finds none."""
+    try:
+        if tar is None:
+            file.seek(at)
+            tar = tarfile.TarFile(fileobj=file)
+        tar.members.clear()  # it would keep every member of the shard
+        info = tar.next()
+    except tarfile.TarError:
+        return None, None
+    return tar, info if info is not None and info.offset == at else None
+
+
+def _why_not(block: bytes, left: int) -> str:
+    try:
+        info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except tarfile.HeaderError as error:
+        return str(error)
+    if info.type != tarfile.REGTYPE:
+        return f"a header of type {info.type!r}, where only plain files belong"
+    return f"{info.name} is to have {info.size} bytes, and the file ends after {left - TAR_BLOCK}"
+
+
+def _next_header(file: HashedFile, at: int) -> int:
+    """Position of the next whole header of a plain file, or of the end of the archive or file."""
+    while len(block := file.at(at, TAR_BLOCK)) == TAR_BLOCK:
+        if block == _ZERO_BLOCK and at + len(TAR_END) >= file.size:
+            break
+        if block[_MAGIC] == _USTAR and block[_TYPE] == b"0":
+            try:
+                tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+            except tarfile.HeaderError:
+                pass  # no header after all: the search goes on
+            else:
+                break
+        at += TAR_BLOCK
+    return at
+
+
+def _header_flaws(info: tarfile.TarInfo, block: bytes, mtime: int) -> Iterator[str]:
+    """What a header has that the format does not."""
+    if block[_MAGIC] != _USTAR:
+        yield f"magic {block[_MAGIC]!r}, not ustar's"
+    if info.mode != TAR_MODE:
+        yield f"mode {info.mode:04o}, not {TAR_MODE:04o}"
+    if info.uid or info.gid or info.uname or info.gname:
+        yield f"owner {info.uid}:{info.gid} {info.uname}:{info.gname}, not 0:0 without names"
+    if info.mtime != mtime:
+        yield f"mtime {info.mtime}, the recipe says {mtime}"
+    if block[_LINK].strip(b"\0") or block[_DEVICES_AND_PREFIX].strip(b"\0"):
+        yield "a link, device or prefix in its header, where zeros belong"
