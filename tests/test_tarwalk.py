@@ -299,7 +299,7 @@ def test_ends():
         (member(b"x", b"13 size=12x3\n", kind=b"x"), tarheader.BAD_PAX, 0, []),
         (WHOLE[:DATA_END] + END + WHOLE, tarheader.MORE, DATA_END + 1024, [b"a", b"b"]),
         (
-            member(b"a.txt", b"words") + WHOLE[:1000],
+            member(b"a.txt", b"words") + WHOLE[:520],
             tarheader.DATA_CUT,
             1024,
             [],
@@ -378,7 +378,7 @@ def test_hostile_tars_as_tarfile_reads_them():
         try:
             with tarfile.open(path, "r:") as archive:
                 members = [m for m in archive if m.isreg() and not m.issparse()]
-        except (tarfile.TarError, ValueError, OverflowError, EOFError, IndexError):
+        except (tarfile.TarError, OSError, ValueError, OverflowError, EOFError, IndexError):
             continue
         places = {m.offset_data: m for m in members}
         for sample in walked.samples:

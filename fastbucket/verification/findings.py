@@ -52,6 +52,21 @@ class Findings:
         self.more += more
 
 
+class Tally:
+    """Problems that may be thousands alike: one is listed for each file and text, with a count.
+
+    Texts that differ only behind a number or semicolon would not be alike; the first is shown.
+    """
+
+    def __init__(self, found: Findings) -> None:
+        self._found = found
+        self._counts: dict[tuple[str, str], int] = {}
+        self._firsts: dict[tuple[str, str], str] = {}
+
+    def add(self, path: str, member: str, text: str, count: int = 1, kind: str = "") -> None:
+        """Note `count` samples, `member` the first. kind: what is alike, where the text is not."""
+
+
 def _printable(text: str) -> str:
     return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
 

@@ -5,25 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import xxhash
 
-from ..buckets import CHOICES, Bucket, buckets, min_crop
-from ..crop import CROPS
 from ..format import CAPTION_FIELDS, CARRIED_TYPES, IMAGE_MODES, SAMPLE_FIELDS, sample_key
-from ..geometry import Size, cover
+from ..geometry import Size
 from ..recipe import Recipe
-from ..subsampling import POLICIES, SUBSAMPLINGS
 from . import jpeg
 from .findings import flaws, no_constant, one_of_each, order_flaws
+from .placement import Placement
 
-_REENCODE, _PASSTHROUGH = IMAGE_MODES
-
-_SCALE_POLICIES = ("adaptive_scale", "444", "422", "420")
-"""Chroma policies that look at nothing but the scale: only they can be repeated from the JSON."""
-
+_REENCODE = IMAGE_MODES[0]
 _HEX = frozenset("0123456789abcdef")
 _DECODER = json.JSONDecoder(object_pairs_hook=one_of_each, parse_constant=no_constant)
 
@@ -62,8 +55,7 @@ class SampleCheck:
         fast: bool,
     ) -> None:
         self._recipe = recipe
-        self._buckets = buckets(recipe.family, recipe.base_resolution, recipe.divisible)
-        self._by_id = {bucket.id: bucket for bucket in self._buckets}
+        self._placement = Placement(recipe)
         self._priority = list(caption_priority)
         self._sources = dict(caption_sources)
         # Captions that are applied later may leave a sample without one, the recipe's must not.
@@ -71,7 +63,6 @@ class SampleCheck:
             recipe.caption_priority
         )
         self._fast = fast
-        self._chosen = lru_cache(maxsize=1 << 16)(self._choose)
 
     def __call__(
         self,
@@ -105,7 +96,7 @@ class SampleCheck:
         if document is None:
             return SampleFacts()
         say("json", self._source_flaws(document, key))
-        say("json", self._bucket_flaws(document, bucket_id, header))
+        say("json", self._placement.flaws(document, bucket_id, header))
         say("json", self._caption_flaws(document))
         if caption is not None and bool(caption) != bool(document["caption_variant"]):
             variant = document["caption_variant"]
@@ -165,99 +156,6 @@ class SampleCheck:
         pixels = document["source_w"] * document["source_h"]
         if pixels > self._recipe.max_pixels:
             yield f"source of {pixels} pixels, the recipe allows {self._recipe.max_pixels}"
-
-    def _bucket_flaws(
-        self, document: dict[str, Any], bucket_id: str, header: jpeg.Header | None
-    ) -> Iterator[str]:
-        """What contradicts the bucket of this folder, the recipe, or the source's size."""
-        recipe, mode = self._recipe, document["image_mode"]
-        if document["bucket_id"] != bucket_id:
-            yield f"bucket_id is {document['bucket_id']}, and it stands in {bucket_id}"
-            return  # all that follows from the bucket would be wrong with it
-        if mode != _REENCODE and mode != recipe.image_mode:
-            yield f"image_mode is {mode!r}, the recipe says {recipe.image_mode}"
-            return
-        source = Size(document["source_w"], document["source_h"])
-        if min(source) <= 0:
-            yield f"source of {source.width}x{source.height} pixels"
-            return
-        bucket = self._by_id[bucket_id]
-        chosen = self._chosen(source)
-        size = f"{source.width}x{source.height}"
-        if chosen is None:
-            yield f"a source of {size} is too small for every bucket that it may go to"
-        elif chosen is not bucket:
-            yield f"{recipe.choice} sends {size} to {chosen.id}, and it stands in {bucket_id}"
-        expected = self._expected(document, source, bucket, header)
-        for name, value in expected.items():
-            if document[name] != value:
-                yield f"{name} is {document[name]}, not {value}"
-        if document["scale"] > 1:
-            yield f"scale is {document['scale']}: upsampled"
-
-    def _expected(
-        self, document: dict[str, Any], source: Size, bucket: Bucket, header: jpeg.Header | None
-    ) -> dict[str, Any]:
-        """What the recipe makes of a source of this size in this bucket."""
-        recipe, target = self._recipe, bucket.target
-        scale, resized = cover(source, target)
-        expected = {"target_w": target.width, "target_h": target.height, "scale": scale}
-        if document["image_mode"] == _PASSTHROUGH:
-            size = Size(document["w"], document["h"]) if header is None else header.size
-            if sorted(size) != sorted(source):  # equal, or turned by EXIF
-                size = source
-            crop, resized = (-1, -1), Size(-1, -1)
-            coding = {**document["jpeg"], "quality": -1}
-        else:
-            size = target
-            room = Size(resized.width - target.width, resized.height - target.height)
-            key = sample_key(document["image_id"])
-            crop = CROPS[recipe.crop_strategy](room, key, recipe.allowed_corners, recipe.jitter)
-            chroma = document["jpeg"]["subsampling"]
-            if recipe.subsampling_policy in _SCALE_POLICIES:
-                policy = POLICIES[recipe.subsampling_policy]
-                chroma = policy(scale, recipe.adaptive_scale_threshold)
-            elif chroma not in SUBSAMPLINGS:
-                chroma = " or ".join(SUBSAMPLINGS)
-            coding = {"quality": recipe.quality, "subsampling": chroma}
-        return {
-            **expected,
-            "w": size.width,
-            "h": size.height,
-            "resized_w": resized.width,
-            "resized_h": resized.height,
-            "crop_x": crop[0],
-            "crop_y": crop[1],
-            "jpeg": coding,
-        }
-
-    def _choose(self, size: Size) -> Bucket | None:
-        """The bucket of a source by the recipe's rule; None where it fits none that it may have."""
-        recipe = self._recipe
-        w, h = size
-        order: list[tuple[int, int, int]] = []  # distance as a fraction, index
-        best: tuple[int, int, Bucket] | None = None
-        nearest: tuple[int, int, Bucket] | None = None
-        for bucket in self._buckets:
-            width, height = bucket.target
-            if width != height and (w >= h) != (width > height):
-                continue
-            n, d = CHOICES[recipe.choice](w, h, width, height)
-            if best is None or n * best[1] < best[0] * d:
-                best = n, d, bucket
-            area, unit = min_crop(w, h, width, height)
-            if (
-                width <= w
-                and height <= h
-                and area <= recipe.next_bucket_max_crop * unit * w * h
-                and (nearest is None or n * nearest[1] < nearest[0] * d)
-            ):
-                nearest = n, d, bucket
-        if best is not None and best[2].target.width <= w and best[2].target.height <= h:
-            return best[2]
-        if recipe.too_small_policy == "next_bucket" and nearest is not None:
-            return nearest[2]
-        return None
 
     def _caption_flaws(self, document: dict[str, Any]) -> Iterator[str]:
         variant, index, number = (document[name] for name in CAPTION_FIELDS)

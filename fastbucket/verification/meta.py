@@ -1,0 +1,152 @@
+"""meta/*.parquet: a row for every scanned sample, held against the manifest and the shards."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ..format import DROP_REASONS, META, sample_key, shard_path
+from .findings import Tally
+from .inventory import Inventory
+from .sample import fingerprint
+from .shard import digest
+
+_COLUMNS = {
+    "image_id": "string",
+    "key": "string",
+    "source_archive": "string",
+    "source_member": "string",
+    "source_split": "string",
+    "source_bytes": "int64",
+    "source_w": "int32",
+    "source_h": "int32",
+    "orientation": "uint8",
+    "format": "string",
+    "reason": "string",
+    "detail": "string",
+    "bucket_id": "string",
+    "shard": "int32",
+    "position": "int32",
+}
+_SOURCE = ("source_archive", "source_member", "source_split", "source_bytes", "source_w", "source_h")
+_BATCH = 1 << 16
+"""Rows in memory at a time."""
+
+
+class MetaCheck:
+    """Reads the rows once, in batches, and remembers which samples of the shards they name."""
+
+    def __init__(self, inventory: Inventory, tally: Tally) -> None:
+        self._inventory = inventory
+        self._numbers = {path: number for number, path in enumerate(inventory.paths)}
+        self._seen = np.zeros(len(inventory), np.bool_)
+        self._tally = tally
+        self._rows = 0
+        self._reasons: Counter[str] = Counter()
+        self._splits: Counter[str] = Counter()
+
+    def read(self, out: Path, note: Callable[[str, str], None]) -> None:
+        """Read all files. note: gets a path and what is wrong with the file as such."""
+        folder = out / META
+        paths = sorted(folder.iterdir()) if folder.is_dir() else []
+        if not paths:
+            note(META, "no file in it, where a row for every scanned sample belongs")
+        for path in paths:
+            name = f"{META}/{path.name}"
+            if not (path.name.startswith("samples-") and path.suffix == ".parquet"):
+                note(name, "does not belong here")
+                continue
+            try:
+                self._read(path, name, note)
+            except (pa.ArrowException, OSError, ValueError) as error:
+                note(name, f"cannot be read: {error}")
+
+    def _read(self, path: Path, name: str, note: Callable[[str, str], None]) -> None:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            found = {field.name: str(field.type) for field in file.schema_arrow}
+            if found != _COLUMNS:
+                wrong = sorted(set(found.items()) ^ set(_COLUMNS.items()))
+                note(name, f"columns are off: {wrong}")
+                return
+            for batch in file.iter_batches(_BATCH):
+                self._rows += batch.num_rows
+                for column, kind in zip(batch.columns, batch.schema, strict=True):
+                    if column.null_count:
+                        note(name, f"column {kind.name} has {column.null_count} nulls")
+                        return
+                self._reasons.update(_counts(batch["reason"]))
+                self._splits.update(_counts(batch["source_split"]))
+                kept = pc.equal(batch["reason"], "")
+                self._dropped(batch.filter(pc.invert(kept)), name)
+                self._kept(batch.filter(kept), name)
+
+    def _dropped(self, batch: pa.RecordBatch, name: str) -> None:
+        placed = pc.or_(
+            pc.not_equal(batch["key"], ""),
+            pc.or_(pc.not_equal(batch["shard"], -1), pc.not_equal(batch["position"], -1)),
+        )
+        for image_id in batch["image_id"].filter(placed).to_pylist():
+            self._tally.add(name, image_id, "is dropped, and has a key or a place in a shard")
+
+    def _kept(self, batch: pa.RecordBatch, name: str) -> None:
+        """Every kept row against the sample of its key."""
+        rows = batch.to_pydict()
+        keys: list[str] = rows["key"]
+        found = self._inventory.find(b"".join(digest(key) for key in keys)).tolist()
+        for at, index in enumerate(found):
+            image_id, key = rows["image_id"][at], keys[at]
+            if sample_key(image_id) != key:
+                self._tally.add(name, image_id, f"its key is not {key}")
+            claimed = shard_path(rows["bucket_id"][at], rows["shard"][at])
+            if index < 0:
+                text = f"{META} places it here, and it is in no shard that could be read"
+                self._tally.add(claimed, key, text)
+                continue
+            if self._seen[index]:
+                self._tally.add(name, image_id, "has more than one row")
+            self._seen[index] = True
+            number, position = self._inventory.place(index)
+            if (self._numbers.get(claimed), rows["position"][at]) != (number, position):
+                text = f"is at {position}; {META} says {rows['position'][at]} of {claimed}"
+                self._tally.add(self._inventory.paths[number], key, text)
+            known = int(self._inventory.prints[index])
+            if known and known != fingerprint(*(rows[column][at] for column in _SOURCE)):
+                text = f"its JSON names another source, size or split than its row in {META}"
+                self._tally.add(self._inventory.paths[number], key, text)
+
+    def sums(self, source: dict[str, Any] | None, counts: dict[str, Any] | None) -> Sequence[str]:
+        """After reading: what does not agree with the manifest's counts."""
+        wrong = []
+        if source is not None:
+            if self._rows != source["samples"]:
+                wrong.append(f"{self._rows} rows, the manifest has {source['samples']} samples")
+            if dict(self._splits) != source["splits"]:
+                wrong.append(f"splits {dict(self._splits)}, the manifest says {source['splits']}")
+        if counts is not None:
+            kept = self._reasons.get("", 0)
+            if kept != counts["exported"]:
+                wrong.append(f"{kept} kept, the manifest says {counts['exported']} exported")
+            for reason in sorted({*self._reasons, *counts["dropped"]} - {""}):
+                here, there = self._reasons.get(reason, 0), counts["dropped"].get(reason, 0)
+                if here != there:
+                    wrong.append(f"{here} dropped as {reason!r}, the manifest says {there}")
+        unknown = sorted(set(self._reasons) - set(DROP_REASONS))
+        return [*wrong, *(f"{reason!r} is no reason" for reason in unknown)]
+
+    def unseen(self) -> None:
+        """After reading: samples of the shards that no row named."""
+        for index in np.flatnonzero(~self._seen).tolist():
+            number, _ = self._inventory.place(index)
+            path, key = self._inventory.paths[number], self._inventory.key(index)
+            self._tally.add(path, key, f"has no row in {META}")
+
+
+def _counts(column: pa.Array) -> dict[str, int]:
+    return {str(c["values"]): int(c["counts"]) for c in pc.value_counts(column).to_pylist()}

@@ -1,0 +1,200 @@
+"""Verification of an export: manifest, files, every shard in worker processes, meta/."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..engines.local import Local
+from ..format import BUCKETS, CARD, MANIFEST, META, RESERVED_FIELDS
+from ..progress import Progress, Silent
+from ..recipe import Recipe, available_cpus
+from . import manifest
+from .findings import Findings, Problem, Tally
+from .manifest import ManifestFacts
+from .sample import Traits
+from .shard import ListedShard, ShardFacts
+
+_JOB = "fastbucket.verification:ShardCheck"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a verification found. samples, shards, bytes: those that were read."""
+
+    problems: list[Problem]
+    more: int  # problems beyond the bounds of the list
+    samples: int
+    shards: int
+    bytes: int
+    seconds: float
+    fast: bool  # no pixels were decoded
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems and not self.more
+
+    def to_json(self) -> dict[str, Any]:
+        problems = [problem._asdict() for problem in self.problems]
+        return {"ok": self.ok, **asdict(self), "problems": problems}
+
+
+def verify(
+    out: str | os.PathLike[str],
+    fast: bool = False,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> Verification:
+    """Read an export back and hold all of it against all the rest of it.
+
+    fast: everything except decoding the pixels. workers: processes, 0 for one a CPU. What is wrong
+    is in the result, however much of it there is. Raises RunError only where it cannot begin: no
+    folder, no manifest.json, or one of another format.
+    """
+    start = time.monotonic()
+    root, progress = Path(out), progress or Silent()
+    found = Findings()
+    facts = manifest.check(manifest.load(root), lambda text: found.add(MANIFEST, "", text))
+    present = _files(root, facts.shards, found)
+    read: list[tuple[ListedShard, ShardFacts]] = []
+    if facts.recipe is None:
+        found.add(BUCKETS, "", "was not read: there is no recipe to hold it against")
+    else:
+        read = _shards(root, facts, facts.recipe, present, fast, workers, progress)
+        for _, shard in read:
+            found.extend(shard.problems, shard.more)
+        tally = Tally(found)
+        _agreement(facts.recipe, read, tally)
+        for text in _caption_flaws(facts, read):
+            found.add(MANIFEST, "", text)
+        _meta(root, facts, read, found, tally)
+        tally.close()
+    return Verification(
+        found.problems,
+        found.more,
+        sum(shard.samples for _, shard in read),
+        len(read),
+        sum(shard.bytes for _, shard in read),
+        time.monotonic() - start,
+        fast,
+    )
+
+
+def _files(root: Path, shards: Sequence[ListedShard], found: Findings) -> list[ListedShard]:
+    """The shards that are there; notes missing and extra files."""
+    if not (root / CARD).is_file():
+        found.add(CARD, "", "is missing")
+    listed = {shard.path for shard in shards}
+    there: set[str] = set()
+    for folder, _, names in os.walk(root / BUCKETS):
+        there |= {Path(folder, name).relative_to(root).as_posix() for name in names}
+    for path in sorted(there - listed):
+        found.add(path, "", f"is not in {MANIFEST}")
+    for path in sorted(listed - there):
+        found.add(path, "", f"is missing; {MANIFEST} lists it")
+    return [shard for shard in shards if shard.path in there]
+
+
+def _shards(
+    root: Path,
+    facts: ManifestFacts,
+    recipe: Recipe,
+    present: Sequence[ListedShard],
+    fast: bool,
+    workers: int,
+    progress: Progress,
+) -> list[tuple[ListedShard, ShardFacts]]:
+    """Check the shards in worker processes; results in the order of the manifest."""
+    setup = {
+        "out": str(root),
+        "recipe": recipe.to_json(),
+        "caption_priority": facts.caption_priority,
+        "caption_sources": [(entry["id"], entry["variant"]) for entry in facts.caption_sources],
+        "fast": fast,
+    }
+    progress.phase("verify", sum(shard.count for shard in present), "samples")
+    with Local(workers or available_cpus(), setup) as engine:
+        results = dict(engine.map(_JOB, present, progress.advance))
+    return [(shard, results[shard]) for shard in present]
+
+
+def _agreement(
+    recipe: Recipe, read: Sequence[tuple[ListedShard, ShardFacts]], tally: Tally
+) -> None:
+    """What must be the same in all samples: what most of them have counts as right."""
+    for name in Traits._fields:
+        votes: Counter[Any] = Counter()
+        for _, shard in read:
+            for traits, (count, _) in shard.traits.items():
+                votes[getattr(traits, name)] += count
+        if name == "tables":  # of copied JPEGs they are the source's
+            del votes[""]
+        usual = votes.most_common(1)[0][0] if votes else None
+        for listed, shard in read:
+            for traits, (count, key) in shard.traits.items():
+                value = getattr(traits, name)
+                if value not in ("", usual):
+                    tally.add(listed.path, key, _TRAIT_TEXTS[name], count)
+        if name == "carried" and usual is not None and recipe.carry != ("auto",):
+            names = [field for field, _ in usual]
+            expected = list(_carried(recipe))
+            if names != expected:
+                text = f"samples carry the fields {names}, the recipe says {expected}"
+                tally.add(BUCKETS, "", text)
+
+
+_TRAIT_TEXTS = {
+    "carried": "carries other fields, or of other types, than most samples",
+    "tables": "has other quantization tables than most samples: another quality or encoder",
+}
+
+
+def _carried(recipe: Recipe) -> Iterator[str]:
+    """Names of the carried fields where the recipe lists them."""
+    for name in recipe.carry:
+        if name not in ("none", "label", "label_12k", "class_name"):
+            while name in RESERVED_FIELDS:
+                name = f"source_{name}"
+            yield name
+
+
+def _caption_flaws(
+    facts: ManifestFacts, read: Sequence[tuple[ListedShard, ShardFacts]]
+) -> Iterator[str]:
+    counts: Counter[int] = Counter()
+    for _, shard in read:
+        counts.update(shard.captions)
+    listed = {entry["id"]: entry["count"] for entry in facts.caption_sources}
+    for number in sorted({*counts, *listed}):
+        if counts[number] != listed.get(number, 0):
+            yield (
+                f"caption_sources: {listed.get(number, 0)} captions of id {number}, "
+                f"the shards have {counts[number]}"
+            )
+
+
+def _meta(
+    root: Path,
+    facts: ManifestFacts,
+    read: Sequence[tuple[ListedShard, ShardFacts]],
+    found: Findings,
+    tally: Tally,
+) -> None:
+    # Array libraries are for the parent alone: workers import this module too.
+    from .inventory import Inventory
+    from .meta import MetaCheck
+
+    inventory = Inventory([(listed.path, shard) for listed, shard in read])
+    for first, second in inventory.repeated():
+        other, path = (inventory.paths[inventory.place(i)[0]] for i in (first, second))
+        tally.add(path, inventory.key(second), f"its key stands in {other} as well")
+    check = MetaCheck(inventory, tally)
+    check.read(root, lambda path, text: found.add(path, "", text))
+    for text in check.sums(facts.source, facts.counts):
+        found.add(META, "", text)
+    check.unseen()

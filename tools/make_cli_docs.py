@@ -1,0 +1,45 @@
+"""Write docs/cli.md from the commands' own --help.
+
+    python tools/make_cli_docs.py            # writes docs/cli.md
+    python tools/make_cli_docs.py --check    # exit 1 if it would change
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from fastbucket.cli import COMMANDS, cli
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "cli.md"
+WIDTH = 100
+
+
+def page() -> str:
+    """The whole page."""
+    parts = ["# Command line", "", "Generated from `--help` by tools/make_cli_docs.py.", ""]
+    for name in ("", *COMMANDS):
+        command: click.Command = cli
+        if name:
+            found = cli.get_command(click.Context(cli), name)
+            assert found is not None
+            command = found
+        title = f"fastbucket {name}".strip()
+        context = click.Context(command, info_name=title, max_content_width=WIDTH)
+        context.terminal_width = WIDTH
+        parts += [f"## {title}", "", "```text", command.get_help(context), "```", ""]
+    return "\n".join(parts)
+
+
+def main() -> None:
+    if "--check" in sys.argv[1:]:
+        if PAGE.read_text(encoding="utf-8") != page():
+            sys.exit("docs/cli.md is out of date: run python tools/make_cli_docs.py")
+        return
+    PAGE.write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
