@@ -47,9 +47,7 @@ def walk(data: bytes, capacity: int = 64) -> Walked:
     ended = tarwalk.FULL
     while ended == tarwalk.FULL:
         ended, n = tarwalk.walk(view, state, rows, keys, suffixes, name, seen)
-        jpegheader.jpeg_headers(
-            view, rows[:n], tarwalk.IMAGE_OFFSET, tarwalk.IMAGE_KIND, heads[:n]
-        )
+        jpegheader.jpeg_headers(view, rows[:n], tarwalk.IMAGE_OFFSET, tarwalk.IMAGE_KIND, heads[:n])
         key_start = suffix_start = 0
         for row, head in zip(rows[:n].tolist(), heads[:n].tolist(), strict=True):
             sample: dict[str, Any] = {
@@ -80,7 +78,9 @@ def walk(data: bytes, capacity: int = 64) -> Walked:
     )
 
 
-def tar(members: dict[str, bytes] | list[tuple[str, bytes]], format: int = tarfile.PAX_FORMAT) -> bytes:
+def tar(
+    members: dict[str, bytes] | list[tuple[str, bytes]], format: int = tarfile.PAX_FORMAT
+) -> bytes:
     """A tar of regular files, in order, with the standard library's end and padding."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w", format=format) as archive:

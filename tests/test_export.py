@@ -211,7 +211,7 @@ def test_scanned_is_exported_and_dropped(any_export):
     assert manifest["counts"] == {"exported": report.exported, "dropped": report.dropped}
     assert manifest["source"]["splits"] == {"train": report.scanned}
     assert sum(bucket["count"] for bucket in manifest["buckets"]) == report.exported
-    assert sum(bucket.count for bucket in report.buckets) == report.exported
+    assert sum(bucket.samples for bucket in report.buckets) == report.exported
     assert report.status == "exported"
     assert report.archives == len(any_export.sources)
 
@@ -355,45 +355,53 @@ def test_progress_comes_to_its_totals(drawn, tmp_path):
 
 @pytest.fixture
 def few(drawn, tmp_path):
-    """The first tar alone, twenty samples, exported with a recipe; by image_id."""
+    """The drawn source exported with a recipe: report, samples by image_id, folder."""
 
     def run(**fields):
         out = tmp_path / f"out{len(list(tmp_path.iterdir()))}"
         arguments = {k: fields.pop(k) for k in ("exclude", "splits", "licence") if k in fields}
-        report = fastbucket.export(drawn.paths[:1], out, Recipe(**fields), ONE, **arguments)
+        report = fastbucket.export(drawn.paths, out, Recipe(**fields), ONE, **arguments)
         return report, {s.json["image_id"]: s for s in exported.samples(out)}, out
 
     return run
 
 
-def test_mtime(few):
+def test_settings_that_show_in_every_sample(few):
     import tarfile
 
-    _, _, out = few(mtime=1_700_000_000)
+    report, found, out = few(
+        mtime=1_700_000_000,
+        quality=80,
+        subsampling_policy="422",
+        carry=("filename", "nowhere"),
+        caption_priority=("caption_other",),
+        licence="cc-by-4.0",
+    )
     for path in exported.shards(out):
         with tarfile.open(path) as tar:
             assert {member.mtime for member in tar} == {1_700_000_000}
-
-
-def test_quality_and_chroma(few):
-    _, found, _ = few(quality=80, subsampling_policy="422")
     for sample in found.values():
         assert sample.json["jpeg"] == {"quality": 80, "subsampling": "4:2:2"}
         image = Image.open(io.BytesIO(sample.jpg))
         assert [c[1:3] for c in image.layer] == [(2, 1), (1, 1), (1, 1)]
+        assert list(sample.json) == [*FIELDS, "filename", "nowhere", *CAPTIONS]
+        assert sample.json["nowhere"] == ""
+        assert (sample.txt, sample.json["caption_source_id"]) == (b"\n", -1)
+    assert report.captions == 0
+    assert "\nlicense: cc-by-4.0\n" in (out / "README.md").read_text()
 
 
-def test_passthrough_stores_source_bytes(few, drawn):
-    source = exported.source_members(drawn.paths[:1])
-    report, found, _ = few(image_mode="passthrough_jpeg", quality=90)
-    _, encoded, _ = few(quality=90)
+def test_passthrough_stores_source_bytes(few, drawn_export):
+    source = drawn_export.source
+    encoded = {sample.json["image_id"]: sample for sample in drawn_export.samples}
+    report, found, _ = few(image_mode="passthrough_jpeg", carry=("none",))
     assert set(found) == set(encoded)
     stored = 0
     for name, sample in found.items():
         facts = sample.json
         assert facts["bucket_id"] == encoded[name].json["bucket_id"]
         assert facts["scale"] == encoded[name].json["scale"]
-        assert facts["jpeg"]["quality"] in (-1, 90)
+        assert list(facts) == [*FIELDS, *CAPTIONS]
         data = exported.image_of(source[name])
         if facts["image_mode"] == "passthrough_jpeg":
             stored += 1
@@ -405,73 +413,47 @@ def test_passthrough_stores_source_bytes(few, drawn):
         else:  # no plain JPEG
             assert sample.jpg == encoded[name].jpg
     assert stored > len(found) / 2
-    assert report.dropped.get("undecodable") == 1  # known though nothing is transcoded
+    assert report.dropped["undecodable"] == 2  # known though nothing is transcoded
 
 
-def test_missing_captions_can_be_dropped(few, drawn):
-    source = exported.source_members(drawn.paths[:1])
-    everything, kept, _ = few()
+def test_missing_captions_can_be_dropped(few, drawn, drawn_export):
+    """A duplicate with a caption takes the place of an earlier sample without one."""
+    source, seen, expected = drawn_export.source, set(), set()
+    for name, fate in drawn.fates.items():
+        if fate in ("", "duplicate") and "txt" in source[name]:
+            data = exported.image_of(source[name])
+            expected |= {name} if data not in seen else set()
+            seen.add(data)
     report, found, _ = few(missing_caption_policy="drop")
-    assert set(found) == {name for name in kept if "txt" in source[name]}
+    assert set(found) == expected
+    assert any(drawn.fates[name] == "duplicate" for name in found)
     assert report.dropped["no_caption"] > 0
-    assert report.scanned == everything.scanned == report.exported + sum(report.dropped.values())
+    assert report.scanned == drawn.samples == report.exported + sum(report.dropped.values())
 
 
-def test_a_field_of_the_json_is_the_caption_where_there_is_no_text(few, drawn):
-    source = exported.source_members(drawn.paths[:1])
-    _, found, _ = few(caption_field="class_name")
+def test_a_field_of_the_json_is_the_caption_where_there_is_no_text(few, drawn, drawn_export):
+    source = drawn_export.source
+    report, found, _ = few(caption_field="class_name", missing_caption_policy="drop")
     for name, sample in found.items():
         theirs = source[name].get("txt") or json.loads(source[name]["json"])["class_name"].encode()
         assert sample.txt == theirs + b"\n"
         assert sample.json["caption_variant"] == "caption_source"
-    report, _, _ = few(caption_field="class_name", missing_caption_policy="drop")
     assert "no_caption" not in report.dropped
+    assert report.exported == report.captions == drawn.kept
 
 
-def test_captions_of_the_source_can_be_left_out(few):
-    report, found, _ = few(caption_priority=("caption_other",))
-    assert {sample.txt for sample in found.values()} == {b"\n"}
-    assert {sample.json["caption_source_id"] for sample in found.values()} == {-1}
-    assert report.captions == 0
-
-
-@pytest.mark.parametrize(
-    ("carry", "expected"),
-    [(("none",), []), (("width",), ["width"]), (("filename", "nowhere"), ["filename", "nowhere"])],
-)
-def test_carried_fields(few, carry, expected):
-    _, found, _ = few(carry=carry)
-    for sample in found.values():
-        assert list(sample.json) == [*FIELDS, *expected, *CAPTIONS]
-        assert sample.json.get("nowhere", "") == ""
-
-
-def test_exclusion_by_key_and_by_id(few):
-    _, found, _ = few()
-    by_id, by_key = list(found)[:2]
-    report, left, out = few(exclude=[by_id, found[by_key].key, "nobody"])
-    assert set(found) - set(left) == {by_id, by_key}
-    assert report.dropped["excluded"] == 2
+def test_exclusion_by_key_and_by_id_and_duplicates_that_stay(few, drawn, drawn_export):
+    small = next(name for name, fate in drawn.fates.items() if fate == "too_small")
+    found = [sample.json["image_id"] for sample in drawn_export.samples]
+    by_id, by_key = found[0], found[-1]
+    key = hashlib.sha256(by_key.encode()).hexdigest()
+    report, left, out = few(exclude=[by_id, key, small, "nobody"], duplicates="keep")
+    assert {by_id, by_key, small}.isdisjoint(left)
+    assert report.dropped["excluded"] == 3  # it stands before every other reason
     reasons = {row["image_id"]: row["reason"] for row in rows(out)}
-    assert reasons[by_id] == reasons[by_key] == "excluded"
-
-
-def test_duplicates_can_be_kept(drawn, tmp_path):
-    report = fastbucket.export(drawn.paths, tmp_path / "out", Recipe(duplicates="keep"), ONE)
+    assert reasons[by_id] == reasons[by_key] == reasons[small] == "excluded"
     assert "duplicate" not in report.dropped
-    assert report.exported == drawn.kept + drawn.duplicates
-
-
-def test_a_sample_too_small_may_take_the_next_bucket(few, drawn):
-    report, _, _ = few()
-    wider, found, _ = few(too_small_policy="next_bucket", next_bucket_max_crop=0.6)
-    assert wider.dropped["too_small"] <= report.dropped["too_small"]
-    assert all(sample.json["scale"] <= 1 for sample in found.values())
-
-
-def test_licence_stands_in_the_card(few):
-    _, _, out = few(licence="cc-by-4.0")
-    assert "\nlicense: cc-by-4.0\n" in (out / "README.md").read_text()
+    assert report.exported == drawn.kept + drawn.duplicates - 2
 
 
 def test_max_errors_stops_the_run_and_a_higher_limit_goes_on(drawn, tmp_path):

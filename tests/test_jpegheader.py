@@ -288,7 +288,11 @@ def test_the_kernel_is_its_python():
 
 @pytest.mark.parametrize("size", range(12))
 def test_signatures_of_short_files(size):
-    for whole in (b"\xff\xd8\xff\xe0" + bytes(8), b"RIFF\1\1\1\1WEBP", b"\x89PNG\r\n\x1a\n\0\0\0\0"):
+    for whole in (
+        b"\xff\xd8\xff\xe0" + bytes(8),
+        b"RIFF\1\1\1\1WEBP",
+        b"\x89PNG\r\n\x1a\n\0\0\0\0",
+    ):
         kind = signature(np.frombuffer(whole[:size], np.uint8), 0, size)
         assert kind in (JPEG, NONE)
 

@@ -250,8 +250,10 @@ def next_member(
             found[2] = state[GLOBAL_SIZE]
         if found[2] >= 0:
             size = found[2]
-        slash = _length(data, at, 100) - 1
-        folder = kind == 0 and slash >= 0 and data[at + slash] == 47  # in an old (v7) tar
+        folder = False
+        if kind == 0:  # in an old (v7) tar a folder is a file with a slash behind its name
+            last = _length(data, at, 100) - 1
+            folder = last >= 0 and data[at + last] == 47
         regular = (kind == 48 or kind == 0 or kind == 55) and not folder
         if folder or 49 <= kind <= 54:  # links, devices, folders and pipes have no data
             size = np.int64(0)

@@ -53,18 +53,23 @@ class Findings:
 
 
 class Tally:
-    """Problems that may be thousands alike: one is listed for each file and text, with a count.
-
-    Texts that differ only behind a number or semicolon would not be alike; the first is shown.
-    """
+    """Problems that may be thousands alike: one is listed for a file and text, with the count."""
 
     def __init__(self, found: Findings) -> None:
         self._found = found
-        self._counts: dict[tuple[str, str], int] = {}
-        self._firsts: dict[tuple[str, str], str] = {}
+        self._alike: dict[tuple[str, str], tuple[int, str, str]] = {}
 
-    def add(self, path: str, member: str, text: str, count: int = 1, kind: str = "") -> None:
-        """Note `count` samples, `member` the first. kind: what is alike, where the text is not."""
+    def add(self, path: str, member: str, text: str, detail: str = "", count: int = 1) -> None:
+        """Note `count` samples; of those alike the first gives member and detail."""
+        before, *first = self._alike.get((path, text), (0, member, detail))
+        self._alike[path, text] = before + count, first[0], first[1]
+
+    def close(self) -> None:
+        """Hand all of it to the findings."""
+        for (path, text), (count, member, detail) in self._alike.items():
+            alike = f" ({count} samples; this is the first)" if count > 1 else ""
+            self._found.add(path, member, f"{text}{detail}{alike}")
+        self._alike.clear()
 
 
 def _printable(text: str) -> str:

@@ -31,7 +31,7 @@ class Inventory:
         return len(self._keys)
 
     def key(self, index: int) -> str:
-        return self._keys[index].tobytes().hex()
+        return bytes(self._keys[index]).hex()
 
     def place(self, index: int) -> tuple[int, int]:
         """Index of the shard, and position within it."""

@@ -205,7 +205,9 @@ def _shards(
             if shard["path"] != shard_path(name, number):
                 note(f"bucket {name}: {shard['path']!r:.120}, not {shard_path(name, number)}")
                 continue
-            shards.append(ListedShard(bucket_id=name, **shard))
+            shards.append(
+                ListedShard(shard["path"], name, shard["count"], shard["bytes"], shard["sha256"])
+            )
     return shards
 
 

@@ -35,7 +35,14 @@ _COLUMNS = {
     "shard": "int32",
     "position": "int32",
 }
-_SOURCE = ("source_archive", "source_member", "source_split", "source_bytes", "source_w", "source_h")
+_SOURCE = (
+    "source_archive",
+    "source_member",
+    "source_split",
+    "source_bytes",
+    "source_w",
+    "source_h",
+)
 _BATCH = 1 << 16
 """Rows in memory at a time."""
 
@@ -103,7 +110,7 @@ class MetaCheck:
         for at, index in enumerate(found):
             image_id, key = rows["image_id"][at], keys[at]
             if sample_key(image_id) != key:
-                self._tally.add(name, image_id, f"its key is not {key}")
+                self._tally.add(name, image_id, "its key is not that of its image_id", f": {key!r}")
             claimed = shard_path(rows["bucket_id"][at], rows["shard"][at])
             if index < 0:
                 text = f"{META} places it here, and it is in no shard that could be read"
@@ -114,8 +121,9 @@ class MetaCheck:
             self._seen[index] = True
             number, position = self._inventory.place(index)
             if (self._numbers.get(claimed), rows["position"][at]) != (number, position):
-                text = f"is at {position}; {META} says {rows['position'][at]} of {claimed}"
-                self._tally.add(self._inventory.paths[number], key, text)
+                text = f"is elsewhere than {META} says"
+                detail = f": at {position}, not at {rows['position'][at]} of {claimed}"
+                self._tally.add(self._inventory.paths[number], key, text, detail)
             known = int(self._inventory.prints[index])
             if known and known != fingerprint(*(rows[column][at] for column in _SOURCE)):
                 text = f"its JSON names another source, size or split than its row in {META}"

@@ -6,7 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,9 @@ class Verification:
         return not self.problems and not self.more
 
     def to_json(self) -> dict[str, Any]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
         problems = [problem._asdict() for problem in self.problems]
-        return {"ok": self.ok, **asdict(self), "problems": problems}
+        return {"ok": self.ok, **values, "problems": problems}
 
 
 def verify(
@@ -79,7 +80,7 @@ def verify(
         found.more,
         sum(shard.samples for _, shard in read),
         len(read),
-        sum(shard.bytes for _, shard in read),
+        sum(shard.size for _, shard in read),
         time.monotonic() - start,
         fast,
     )
@@ -91,7 +92,7 @@ def _files(root: Path, shards: Sequence[ListedShard], found: Findings) -> list[L
         found.add(CARD, "", "is missing")
     listed = {shard.path for shard in shards}
     there: set[str] = set()
-    for folder, _, names in os.walk(root / BUCKETS):
+    for folder, _, names in os.walk(root / BUCKETS, followlinks=True):
         there |= {Path(folder, name).relative_to(root).as_posix() for name in names}
     for path in sorted(there - listed):
         found.add(path, "", f"is not in {MANIFEST}")
@@ -117,7 +118,7 @@ def _shards(
         "caption_sources": [(entry["id"], entry["variant"]) for entry in facts.caption_sources],
         "fast": fast,
     }
-    progress.phase("verify", sum(shard.count for shard in present), "samples")
+    progress.phase("verify", sum(shard.samples for shard in present), "samples")
     with Local(workers or available_cpus(), setup) as engine:
         results = dict(engine.map(_JOB, present, progress.advance))
     return [(shard, results[shard]) for shard in present]
@@ -139,7 +140,7 @@ def _agreement(
             for traits, (count, key) in shard.traits.items():
                 value = getattr(traits, name)
                 if value not in ("", usual):
-                    tally.add(listed.path, key, _TRAIT_TEXTS[name], count)
+                    tally.add(listed.path, key, _TRAIT_TEXTS[name], count=count)
         if name == "carried" and usual is not None and recipe.carry != ("auto",):
             names = [field for field, _ in usual]
             expected = list(_carried(recipe))
@@ -192,7 +193,7 @@ def _meta(
     inventory = Inventory([(listed.path, shard) for listed, shard in read])
     for first, second in inventory.repeated():
         other, path = (inventory.paths[inventory.place(i)[0]] for i in (first, second))
-        tally.add(path, inventory.key(second), f"its key stands in {other} as well")
+        tally.add(path, inventory.key(second), "its key is not unique", f": also in {other}")
     check = MetaCheck(inventory, tally)
     check.read(root, lambda path, text: found.add(path, "", text))
     for text in check.sums(facts.source, facts.counts):

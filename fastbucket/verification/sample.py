@@ -77,7 +77,8 @@ class SampleCheck:
             for text in texts:
                 note(f"{key}.{suffix}", text)
 
-        document, carried = None, ()
+        document: dict[str, Any] | None = None
+        carried: tuple[tuple[str, str], ...] = ()
         caption = header = None
         if "json" in members:
             try:

@@ -35,8 +35,8 @@ class ListedShard(NamedTuple):
 
     path: str
     bucket_id: str
-    count: int
-    bytes: int
+    samples: int
+    size: int
     sha256: str
 
 
@@ -51,7 +51,7 @@ class ShardFacts(NamedTuple):
     """What a shard turned out to hold, in the order of its samples; the parent compares shards."""
 
     samples: int
-    bytes: int
+    size: int
     keys: bytes  # 32 a sample
     prints: bytes  # a native uint64 a sample: sample.fingerprint of what meta/ says too; 0 unknown
     traits: dict[Traits, tuple[int, str]]  # what must be equal everywhere -> samples, the first
@@ -86,7 +86,7 @@ class ShardCheck:
                 size = file.size
                 for key, members in samples(members_of(file, self._recipe.mtime, note), note):
                     facts = self._sample(task.bucket_id, key, members, note)
-                    keys += _digest(key)
+                    keys += digest(key)
                     prints.append(facts.fingerprint)
                     if facts.traits is not None:
                         count, first = traits.get(facts.traits, (0, key))
@@ -101,12 +101,12 @@ class ShardCheck:
         except OSError as error:
             note("", f"cannot be read: {error.strerror or error}")
         else:
-            if size != task.bytes:
-                note("", f"is of {size} bytes, the manifest says {task.bytes}")
+            if size != task.size:
+                note("", f"is of {size} bytes, the manifest says {task.size}")
             if sha256 != task.sha256:
                 note("", f"SHA-256 is {sha256}, the manifest says {task.sha256}: bytes changed")
-            if len(prints) != task.count:
-                note("", f"holds {len(prints)} samples, the manifest says {task.count}")
+            if len(prints) != task.samples:
+                note("", f"holds {len(prints)} samples, the manifest says {task.samples}")
         progress(len(prints) - reported)
         return ShardFacts(
             len(prints),
@@ -120,8 +120,8 @@ class ShardCheck:
         )
 
 
-def _digest(key: str) -> bytes:
-    """32 bytes for a key; of a malformed one (which is a problem already) another 32."""
+def digest(key: str) -> bytes:
+    """The 32 bytes that a key spells; for a malformed one, which is a problem already, others."""
     if len(key) == 64 and not set(key) - set("0123456789abcdef"):
         return bytes.fromhex(key)
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
@@ -204,7 +204,7 @@ def _next(
         if tar is None:
             file.seek(at)
             tar = tarfile.TarFile(fileobj=file)
-        tar.members.clear()  # it would keep every member of the shard
+        tar.members.clear()  # type: ignore[attr-defined]  # it would keep every member
         info = tar.next()
     except tarfile.TarError:
         return None, None
