@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import njit
 
 from fastbucket.kernels import jpegheader, tarheader, tarwalk
 
@@ -181,7 +182,17 @@ def hostile(seed: int) -> bytes:
     return bytes(data)
 
 
+@njit
+def _outside(data):
+    return data[len(data)]
+
+
 def main() -> None:
+    try:
+        _outside(np.zeros(1, np.uint8))
+        raise SystemExit("NUMBA_BOUNDSCHECK is not set: this would prove nothing")
+    except IndexError:
+        pass
     folders = [Path(name) for name in sys.argv[1:]]
     paths = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
     for path in paths:

@@ -147,7 +147,7 @@ def test_demo_runs_the_main_job(tmp_path: Path) -> None:
 def test_ctrl_c_ends_soon_with_130_and_no_half_shard(tmp_path: Path) -> None:
     make = [sys.executable, ROOT / "tools" / "make_source.py", "--draw", "60", "--small-share", "0"]
     subprocess.run(
-        [*make, "--copies", "12", "--per-tar", "120", tmp_path / "tars"],
+        [*make, "--copies", "4", "--per-tar", "120", tmp_path / "tars"],
         check=True,
         stdout=subprocess.DEVNULL,
     )

@@ -108,11 +108,12 @@ def _curve(tag: bytes) -> Curve:
     g, a, b, c, d, e, f = values + [0.0] * (7 - parameters)
     if function == 0:
         return lambda x: x**g
+    # A negative base is a damaged profile's, and no complex number comes of it.
     if function in (1, 2):  # (ax + b)^g + c from -b/a on, else c
-        return lambda x: (a * x + b) ** g + c if a * x + b >= 0 else c
+        return lambda x: max(a * x + b, 0.0) ** g + c
     if function == 3:
-        return lambda x: (a * x + b) ** g if x >= d else c * x
-    return lambda x: (a * x + b) ** g + e if x >= d else c * x + f
+        return lambda x: max(a * x + b, 0.0) ** g if x >= d else c * x
+    return lambda x: max(a * x + b, 0.0) ** g + e if x >= d else c * x + f
 
 
 def _interpolate(points: tuple[int, ...], x: float) -> float:

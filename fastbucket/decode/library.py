@@ -43,7 +43,7 @@ def one_line(error: Exception) -> str:
     successful ones included: call `vips().vips_lib.vips_error_clear()` before the operation.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if len(lines) > 1 and lines[0].startswith("unable to call"):
+    if lines and lines[0].startswith("unable to call"):
         lines = lines[1:]
     told = [line for line in lines if not line.startswith("source: bad seek")]
     return "; ".join(dict.fromkeys(told or lines)) or "libvips gives no reason"

@@ -46,7 +46,7 @@ BAD_PAX = 9
 ALONE = 10
 
 BREAKS = {
-    MORE: "another archive is appended behind the end-of-archive marker; only the first is read",
+    MORE: "headers stand behind the end-of-archive marker (another archive?), and are not read",
     HEADER_CUT: "the file ends within a header",
     DATA_CUT: "the file ends within a member's data",
     CHECKSUM: "a header has a wrong checksum",

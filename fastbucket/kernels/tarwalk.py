@@ -136,9 +136,10 @@ def _same(
 
 @njit(nogil=True, cache=True)
 def _appended(data: np.ndarray, state: np.ndarray) -> int:
-    """MORE if another archive stands behind the zero blocks at state[POSITION], else END.
+    """MORE if a header stands behind the zero blocks at state[POSITION], else END.
 
-    `cat` of two tars makes such files, and every reader loses the second in silence.
+    `cat` of two tars makes such files, and every reader loses the second in silence. (Ant's tars
+    have remains of older blocks there, which is harmless; nothing tells the two apart.)
     """
     at = state[tar.POSITION]
     for _ in range(PADDING_BLOCKS):

@@ -44,19 +44,20 @@ def scan(archive: Archive) -> Catalogue:
 
 
 def _mapped(path: str) -> mmap.mmap:
+    """The whole file, mapped, without advice to the kernel.
+
+    Tried on a cold virtual disk, one walk, default / MADV_RANDOM / MADV_SEQUENTIAL: 40,000 samples
+    of 3 KB 0.15 / 3.4 / 0.65 s, 6,000 samples of 86 KB 0.8 / 1.2 / 0.8 s. Reading single pages pays
+    with members far apart, and there the kernel stops reading around a fault by itself.
+    """
     try:
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size == 0:
                 raise RunError(f"{path}: the file is empty, not a tar")
-            mapped = mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ)
+            return mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ)
     except OSError as error:
         raise RunError(f"{path}: cannot be read: {error.strerror}") from error
-    if hasattr(mmap, "MADV_RANDOM"):
-        # No read-ahead: a cold scan reads the pages with headers in them and no others. What is
-        # cached around a page is mapped with it all the same.
-        mapped.madvise(mmap.MADV_RANDOM)
-    return mapped
 
 
 class _Walked:

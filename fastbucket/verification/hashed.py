@@ -53,6 +53,9 @@ class HashedFile:
 
     def at(self, position: int, size: int) -> bytes:
         """`size` bytes from `position` on, fewer at the end of the file."""
+        inside = position - self._end + len(self._window)
+        if inside >= 0 and position + size <= self._end:  # nearly always
+            return self._window[inside : inside + size]
         parts: list[bytes] = []
         while size > 0:
             while self._end <= position and self._advance():
@@ -64,8 +67,6 @@ class HashedFile:
                 part = self._window[inside : inside + size]
             if not part:
                 break
-            if len(part) == size and not parts:
-                return part
             parts.append(part)
             position += len(part)
             size -= len(part)

@@ -17,6 +17,10 @@ from .findings import flaws, no_constant, one_of_each, order_flaws
 from .placement import Placement
 
 _REENCODE = IMAGE_MODES[0]
+_FIELDS = {**SAMPLE_FIELDS, **CAPTION_FIELDS}
+_NESTED = [name for name, shape in _FIELDS.items() if isinstance(shape, dict)]
+_SHAPES_REMEMBERED = 1000
+
 _HEX = frozenset("0123456789abcdef")
 _DECODER = json.JSONDecoder(object_pairs_hook=one_of_each, parse_constant=no_constant)
 
@@ -63,6 +67,7 @@ class SampleCheck:
             recipe.caption_priority
         )
         self._fast = fast
+        self._carried: dict[tuple[Any, Any], tuple[tuple[str, str], ...]] = {}
 
     def __call__(
         self,
@@ -122,17 +127,14 @@ class SampleCheck:
             raise ValueError("is nested without end") from None
         if type(value) is not dict:
             raise ValueError("is no JSON object")
-        names, first, last = list(value), list(SAMPLE_FIELDS), list(CAPTION_FIELDS)
-        inner = names[len(first) : len(names) - len(last)]
-        if names != first + inner + last:
-            known = [name for name in names if name in SAMPLE_FIELDS or name in CAPTION_FIELDS]
-            wrong = order_flaws(known, first + last, "")
-            raise ValueError("\n".join(wrong or ["carried fields stand only after class_name"]))
-        wrong = []
-        for name, shape in (*SAMPLE_FIELDS.items(), *CAPTION_FIELDS.items()):
-            wrong += flaws(value[name], shape, name)
-        carried = tuple((name, type(value[name]).__name__) for name in inner)
-        wrong += [f"{n} is {kind}, no scalar" for n, kind in carried if kind not in CARRIED_TYPES]
+        # All samples should be alike: the flat fields of one shape are looked at once.
+        shape = tuple(value), tuple(map(type, value.values()))
+        carried = self._carried.get(shape)
+        if carried is None:
+            carried = _carried(value)
+            if len(self._carried) < _SHAPES_REMEMBERED:
+                self._carried[shape] = carried
+        wrong = [text for name in _NESTED for text in flaws(value[name], _FIELDS[name], name)]
         if wrong:
             raise ValueError("\n".join(wrong))
         try:
@@ -193,6 +195,23 @@ class SampleCheck:
         if not wrong and not self._fast:
             wrong += jpeg.pixel_flaws(data, header, document["image_mode"] == _REENCODE)
         yield from wrong
+
+
+def _carried(value: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Name and type of the carried fields. Raises ValueError where a field of ours is off."""
+    names, first, last = list(value), list(SAMPLE_FIELDS), list(CAPTION_FIELDS)
+    inner = names[len(first) : len(names) - len(last)]
+    if names != first + inner + last:
+        wrong = order_flaws([name for name in names if name in _FIELDS], first + last, "")
+        raise ValueError(
+            "\n".join(wrong or ["carried fields stand elsewhere than behind class_name"])
+        )
+    wrong = [text for name in _FIELDS for text in flaws(value[name], _FIELDS[name], name)]
+    carried = tuple((name, type(value[name]).__name__) for name in inner)
+    wrong += [f"{name} is of type {t}, no scalar" for name, t in carried if t not in CARRIED_TYPES]
+    if wrong:
+        raise ValueError("\n".join(wrong))
+    return carried
 
 
 def _caption(raw: bytes) -> str:

@@ -178,8 +178,7 @@ def members_of(file: HashedFile, mtime: int, note: Callable[[str, str], None]) -
             note(info.name, f"is of {info.size} bytes, more than any such member needs")
             content = None
         else:
-            reader = tar.extractfile(info) if tar else None
-            content = reader.read() if reader else None
+            content = file.at(info.offset_data, info.size)
         for text in _header_flaws(info, block, mtime):
             note(info.name, text)
         end = info.offset_data + info.size
