@@ -74,7 +74,10 @@ def _has_fileno(stream: Any) -> bool:
 
 
 class Local:
-    """An engine of `workers` processes; `setup` is handed to the factory of every job."""
+    """An engine of `workers` processes; `setup` is handed to the factory of every job.
+
+    setup["preload"], if there, names modules that a worker imports while it has nothing to do.
+    """
 
     def __init__(self, workers: int, setup: Any) -> None:
         self._count = workers
@@ -83,6 +86,11 @@ class Local:
 
     def __enter__(self) -> Local:
         return self
+
+    def start(self, tasks: int) -> None:
+        """Start the workers that so many tasks can use; `map` does it too, this does it early."""
+        while len(self._workers) < min(self._count, tasks):
+            self._workers.append(_Worker(self._setup))
 
     def map(
         self, job: str, tasks: Iterable[Any], progress: Callable[[int], None] = lambda n: None
@@ -93,8 +101,7 @@ class Local:
         Raises RunError for what a task raised as such, and when a worker dies.
         """
         waiting = deque(tasks)
-        while len(self._workers) < min(self._count, len(waiting)):
-            self._workers.append(_Worker(self._setup))
+        self.start(len(waiting))
         for worker in self._workers:
             if waiting:
                 worker.start(job, waiting.popleft())

@@ -31,6 +31,9 @@ def main(fd: int, parent: int) -> None:
     connection = Connection(fd)
     setup = connection.recv()
     jobs: dict[str, Callable[..., Any]] = {}
+    for module in setup.get("preload", ()):
+        if not connection.poll():
+            import_module(module)
     try:
         while (message := connection.recv()) is not None:
             job, task = message

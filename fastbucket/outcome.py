@@ -1,0 +1,163 @@
+"""What came of a run: reports of a plan and of a complete export, the totals of a finished one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from . import card, catalogue, fill, manifest, meta, planning
+from .format import CAPTION_SOURCE, STATE, image_id
+from .recipe import Recipe
+from .report import BAD_INPUTS_SHOWN, BadInput, BucketCount, Report
+from .task import CAPTION_SOURCE_ID, Drop, Record
+
+_BYTES_PER_PIXEL = 0.34
+"""For the estimate of a plan: JPEG quality 95 of photos, mean over real ones at base 512."""
+
+
+def planned(
+    out: Path, made: planning.Plan, tables: Sequence[pa.Table], export_id: str, workers: int
+) -> Report:
+    """The report of a plan: what will be exported if every pixel is sound."""
+    shards: dict[int, list[planning.Shard]] = {}
+    for shard in made.shards:
+        shards.setdefault(shard.bucket, []).append(shard)
+    buckets = []
+    for index, those in shards.items():
+        bucket = made.buckets[index]
+        count = those[-1].stop - those[0].start
+        size = int(count * bucket.target.width * bucket.target.height * _BYTES_PER_PIXEL)
+        buckets.append(BucketCount(bucket.id, *bucket.target, count, len(those), size))
+    bytes_in = 0
+    bad: list[BadInput] = []
+    for index, table in enumerate(tables):
+        reason = made.reason[made.starts[index] : made.starts[index + 1]]
+        bytes_in += int(catalogue.column(table, "image_size")[reason == 0].sum())
+        unreadable = reason == planning.REASON["unreadable"]
+        for at in unreadable.nonzero()[0][: BAD_INPUTS_SHOWN - len(bad)].tolist():
+            name = image_id(
+                made.archives[index].id_prefix, catalogue.text(table["key"][at].as_py())
+            )
+            bad.append(BadInput(name, "unreadable", table["detail"][at].as_py()))
+    return Report(
+        out=str(out),
+        export_id=export_id,
+        status="planned",
+        archives=len(made.archives),
+        scanned=int(made.starts[-1]),
+        exported=int(made.order.size),
+        dropped=made.dropped(),
+        buckets=buckets,
+        bytes_in=bytes_in,
+        bytes_out=sum(bucket.bytes for bucket in buckets),
+        workers=workers,
+        broken_archives=[
+            (archive.path, catalogue.broken(table))
+            for archive, table in zip(made.archives, tables, strict=True)
+            if catalogue.broken(table)
+        ],
+        bad_inputs=bad,
+    )
+
+
+def finish(
+    out: Path,
+    recipe: Recipe,
+    made: planning.Plan,
+    tables: Sequence[pa.Table],
+    records: dict[int, list[Record]],
+    report: Report,
+    excluded: int,
+    licence: str,
+) -> None:
+    """Fill the gaps, then write meta/, the card and last the manifest; complete the report."""
+    size = recipe.shard_size
+    finals = {index: fill.fill(out, out / STATE, those, size) for index, those in records.items()}
+    first_row = {(shard.bucket, shard.number): shard.start for shard in made.shards}
+    drops: dict[int, Drop] = {}
+    for index, those in records.items():
+        for record in those:
+            start = first_row[index, record.number]
+            for drop in record.drops:
+                drops[int(made.order[start + drop.position])] = drop
+
+    def places() -> Iterator[tuple[int, int, int]]:
+        for index, those in records.items():
+            kept = {record.number: record.kept for record in those}
+            for number, shard in enumerate(fill.layout(those, size)):
+                for position, place in enumerate(shard):
+                    start = first_row[index, place.shard]
+                    yield int(made.order[start + kept[place.shard][place.at]]), number, position
+
+    meta.write(out, made, tables, meta.fates(made, drops, places()))
+    for row in sorted(drops)[: BAD_INPUTS_SHOWN - len(report.bad_inputs)]:
+        report.bad_inputs.append(_bad_input(made, tables, row, drops[row]))
+    for drop in drops.values():
+        report.dropped[drop.reason] = report.dropped.get(drop.reason, 0) + 1
+    report.exported -= len(drops)
+    report.captions = sum(record.captions for those in records.values() for record in those)
+    facts = manifest.make(
+        report.export_id,
+        recipe,
+        report.workers,
+        manifest.source_facts(made.archives, tables, excluded),
+        report.dropped,
+        manifest.bucket_facts(made.buckets, finals),
+        [_caption_source(report.captions)] if report.captions else [],
+    )
+    card.write(out, card.card(facts, made.carried, licence))
+    manifest.write(out, facts)
+    _count_buckets(report, facts)
+
+
+def _bad_input(made: planning.Plan, tables: Sequence[pa.Table], row: int, drop: Drop) -> BadInput:
+    index = int(made.starts.searchsorted(row, side="right")) - 1
+    key = tables[index]["key"][row - int(made.starts[index])].as_py()
+    name = image_id(made.archives[index].id_prefix, catalogue.text(key))
+    return BadInput(name, drop.reason, drop.detail)
+
+
+def _caption_source(count: int) -> dict[str, Any]:
+    return {
+        "id": CAPTION_SOURCE_ID,
+        "variant": CAPTION_SOURCE,
+        "model": "",
+        "prompt_sha256": "",
+        "count": count,
+    }
+
+
+def _count_buckets(report: Report, facts: dict[str, Any]) -> None:
+    report.buckets = [
+        BucketCount(
+            bucket["bucket_id"],
+            bucket["target_w"],
+            bucket["target_h"],
+            bucket["count"],
+            len(bucket["shards"]),
+            sum(shard["bytes"] for shard in bucket["shards"]),
+        )
+        for bucket in facts["buckets"]
+    ]
+    report.bytes_out = sum(bucket.bytes for bucket in report.buckets)
+
+
+def complete(out: Path, facts: dict[str, Any]) -> Report:
+    """The report of an export that was complete before: from its manifest."""
+    report = Report(
+        out=str(out),
+        export_id=facts["export_id"],
+        status="already complete",
+        archives=facts["source"]["archives"],
+        scanned=facts["source"]["samples"],
+        exported=facts["counts"]["exported"],
+        dropped=dict(facts["counts"]["dropped"]),
+        buckets=[],
+        captions=sum(source["count"] for source in facts["caption_sources"]),
+        broken_archives=[(b["archive"], b["why"]) for b in facts["source"]["broken"]],
+    )
+    _count_buckets(report, facts)
+    return report

@@ -1,0 +1,57 @@
+"""The scan of all archives: one task an archive, one catalogue file each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import xxhash
+
+from . import catalogue
+from .catalogue import Archive
+from .engines.local import Local
+from .errors import RunError
+from .format import STATE
+from .progress import Progress
+from .sources import KINDS
+
+
+class ScanTask:
+    """A job: scan one archive and write its catalogue. Task: (archive, path, stamp)."""
+
+    def __init__(self, setup: dict[str, Any]) -> None: ...
+
+    def __call__(self, task: tuple[Archive, Path, str], progress: Callable[[int], None]) -> int:
+        archive, path, stamp = task
+        found = KINDS[archive.kind].scan(archive)
+        found.write(path, stamp)
+        return len(found)
+
+
+def _catalogue_path(out: Path, archive: Archive) -> Path:
+    name = xxhash.xxh64_hexdigest(os.fsencode(f"{archive.kind} {archive.path}"))
+    return out / STATE / "catalogue" / f"{name}.arrow"
+
+
+def scan(
+    out: Path, archives: Sequence[Archive], engine: Local, progress: Progress
+) -> list[pa.Table]:
+    """The catalogue of every archive, scanned now or by an earlier run; mapped, not in memory."""
+    stamps = [KINDS[archive.kind].stamp(archive) for archive in archives]
+    paths = [_catalogue_path(out, archive) for archive in archives]
+    missing = [
+        (archive, path, stamp)
+        for archive, path, stamp in zip(archives, paths, stamps, strict=True)
+        if catalogue.read(path, stamp) is None
+    ]
+    progress.phase("scan", len(missing), "archives")
+    for _ in engine.map("fastbucket.scan:ScanTask", missing):
+        progress.advance(1)
+    tables = [catalogue.read(path, stamp) for path, stamp in zip(paths, stamps, strict=True)]
+    for archive, table in zip(archives, tables, strict=True):
+        if table is None:
+            raise RunError(f"{archive.path} changed while it was scanned; start again")
+    return [table for table in tables if table is not None]
