@@ -9,10 +9,12 @@ import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+
+from .geometry import Size, oriented
 
 VERSION = 1
 """Counts up when the columns or their meaning change; an older file is scanned anew."""
@@ -70,6 +72,24 @@ class Archive:
         return self.name if self.kind == "tar" else ""
 
 
+class Source(NamedTuple):
+    """What the header of an image said; the codes are those of the columns.
+
+    stored: size in pixels before EXIF orientation.
+    """
+
+    kind: int
+    profile: int
+    chroma: int
+    stored: Size
+    orientation: int
+
+    @property
+    def size(self) -> Size:
+        """Width and height after EXIF orientation."""
+        return oriented(self.stored, self.orientation)
+
+
 @dataclass
 class Catalogue:
     """The columns of one archive (see COLUMNS), and `broken`: why it ended early, or ""."""
@@ -120,8 +140,10 @@ def text(name: bytes) -> str:
 
 
 def broken(table: pa.Table) -> str:
-    """Why the archive of a catalogue ended early, "" if it did not."""
-    return str((table.schema.metadata or {}).get(b"broken", b"").decode())
+    """Why the archive of a catalogue ended early, or may have, as far as the scan can tell; ""."""
+    metadata = table.schema.metadata or {}
+    note = json.loads(metadata.get(b"extra", b"{}")).get("note", "")
+    return metadata.get(b"broken", b"").decode() or str(note)
 
 
 def column(table: pa.Table, name: str) -> np.ndarray:

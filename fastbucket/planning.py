@@ -104,8 +104,8 @@ class _Rows:
                 size = size if limit is None else min(size, limit)
                 key, suffix = table["key"][at].as_py(), table["suffix"][at].as_py()
                 name = member_names(key, suffix)[part]
-                yield reader.read(name, int(offsets[at]), size, into)
                 self._progress.advance(1)
+                yield reader.read(name, int(offsets[at]), size, into)
         finally:
             if reader is not None:
                 reader.close()

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from .catalogue import Archive, text
+from .catalogue import Archive, Source, text
 from .errors import SampleError
 from .format import (
     CAPTION_SOURCE,
@@ -38,7 +38,7 @@ from .sidecar import text as caption_of
 from .sources import KINDS
 from .sources.names import member_names
 from .tar import Headers
-from .transcode import Source, Transcoded, Transcoder
+from .transcode import Transcoded, Transcoder
 
 _PROGRESS_SECONDS = 0.2
 CAPTION_SOURCE_ID = 1

@@ -8,34 +8,20 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .buckets import Bucket, buckets
-from .catalogue import KIND
+from .catalogue import KIND, Source
 from .crop import CROPS
 from .decode import SHRINKS, Decoder
 from .encode import encode
 from .errors import SampleError
 from .format import sample_key
-from .geometry import Size, cover, oriented
+from .geometry import Size, cover
 from .orientation import stored_window, upright
 from .recipe import Recipe
 from .resize import Resizer
+from .sources.probe import probe
 from .subsampling import POLICIES
 
 _PLAIN_SUBSAMPLING = {0x11: "4:4:4", 0x21: "4:2:2", 0x22: "4:2:0", 0x12: "4:4:0", 0x41: "4:1:1"}
-
-
-class Source(NamedTuple):
-    """What the header of an image said. Codes as in `catalogue`; `stored` before orientation."""
-
-    kind: int
-    profile: int
-    chroma: int
-    stored: Size
-    orientation: int
-
-    @property
-    def size(self) -> Size:
-        """Width and height after EXIF orientation."""
-        return oriented(self.stored, self.orientation)
 
 
 class Transcoded(NamedTuple):
@@ -69,8 +55,6 @@ class Transcoder:
 
         Raises SampleError with the reason (format.DROP_REASONS) where it has to be dropped.
         """
-        from .sources.probe import probe  # numba: only those who start from bytes pay for it
-
         source = probe(data)
         if source.stored.width * source.stored.height > self.recipe.max_pixels:
             raise SampleError(

@@ -14,13 +14,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..catalogue import KIND, PROFILES, text
+from ..catalogue import KIND, PROFILES, Source, text
 from ..decode import header as vips_header
 from ..decode.icc import assemble, classify
 from ..errors import RunError, SampleError
@@ -30,9 +30,6 @@ from ..kernels import jpegheader as jpeg
 from ..kernels import tarwalk as walk
 from ..kernels.signature import signature
 from .names import member_names
-
-if TYPE_CHECKING:
-    from ..transcode import Source
 
 NO_IMAGE = DROP_REASONS.index("no_image")
 UNREADABLE = DROP_REASONS.index("unreadable")
@@ -146,8 +143,6 @@ def _by_libvips(
 
 def probe(data: bytes | memoryview) -> Source:
     """The header of one image in memory, by the same rules; raises SampleError("unreadable")."""
-    from ..transcode import Source  # it asks for a probe when it is called, long after its import
-
     view = np.frombuffer(data, np.uint8)
     row = np.full(walk.COLUMNS, -1, np.int64)
     head = np.zeros(jpeg.FIELDS + 1, np.int64)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..engines.local import Local
+from ..errors import RunError
 from ..format import BUCKETS, CARD, MANIFEST, META, RESERVED_FIELDS
 from ..progress import Progress, Silent
 from ..recipe import Recipe, available_cpus
@@ -37,7 +38,12 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        return not self.problems and not self.more
+        return not self.total
+
+    @property
+    def total(self) -> int:
+        """Problems found, listed or not."""
+        return len(self.problems) + self.more
 
     def to_json(self) -> dict[str, Any]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -57,6 +63,8 @@ def verify(
     is in the result, however much of it there is. Raises RunError only where it cannot begin: no
     folder, no manifest.json, or one of another format.
     """
+    if workers < 0:
+        raise RunError(f"workers: {workers} is negative")
     start = time.monotonic()
     root, progress = Path(out), progress or Silent()
     found = Findings()
