@@ -89,6 +89,15 @@ class Source(NamedTuple):
         """Width and height after EXIF orientation."""
         return oriented(self.stored, self.orientation)
 
+    @property
+    def chroma_spacing(self) -> tuple[int, int]:
+        """Luma samples for one chroma sample in x and y, upright. (0, 0): grey; (1, 1) where the
+        format is not subsampled or does not say."""
+        if not self.chroma:
+            return (0, 0) if self.kind == KIND["jpeg"] else (1, 1)
+        spacing = self.chroma >> 4, self.chroma & 15
+        return spacing[::-1] if self.orientation >= 5 else spacing
+
 
 @dataclass
 class Catalogue:

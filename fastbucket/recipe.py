@@ -52,7 +52,12 @@ class Recipe:
     )
     quality: int = _option(95, "JPEG quality, 1 to 100.")
     subsampling_policy: str = _option("adaptive_scale", "Chroma policy.", tuple(POLICIES))
-    adaptive_scale_threshold: float = _option(0.85, "adaptive_scale: 4:4:4 below this scale.")
+    adaptive_scale_threshold: float = _option(
+        0.85, "adaptive_scale: 4:4:4 below this scale; adaptive_source: the same for 4:2:0 sources."
+    )
+    adaptive_content_threshold: float = _option(
+        1.0, "adaptive_content: 4:2:0 below this loss of chroma, RMS in levels of 255."
+    )
     crop_strategy: str = _option("corner", "Where the crop lies.", tuple(CROPS))
     allowed_corners: tuple[int, ...] = _option(
         (2, 3), "Corners: 0 top-left, 1 top-right, 2 bottom-left, 3 bottom-right."
@@ -130,6 +135,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("max_pixels", 1, 1 << 40),
     ("quality", 1, 100),
     ("adaptive_scale_threshold", 0.0, 1.0),
+    ("adaptive_content_threshold", 0.0, 255.0),
     ("jitter", 0, 8192),
     ("shard_size", 1, 1_000_000),
     ("mtime", 0, 0o77777777777),

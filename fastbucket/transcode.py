@@ -15,11 +15,12 @@ from .encode import encode
 from .errors import SampleError
 from .format import sample_key
 from .geometry import Size, cover
+from .kernels.chroma import chroma_loss
 from .orientation import stored_window, upright
 from .recipe import Recipe
 from .resize import Resizer
 from .sources.probe import probe
-from .subsampling import POLICIES
+from .subsampling import POLICIES, Chroma
 
 _PLAIN_SUBSAMPLING = {0x11: "4:4:4", 0x21: "4:2:2", 0x22: "4:2:0", 0x12: "4:4:0", 0x41: "4:1:1"}
 
@@ -79,8 +80,16 @@ class Transcoder:
             crop, resized, bucket.target, source.orientation
         )
         small = self._resizer(pixels.rgbx, pixels.span, stored_resized, at, stored_target)
-        subsampling = self._subsampling(scale, self.recipe.adaptive_scale_threshold)
-        jpeg = encode(upright(small, source.orientation), self.recipe.quality, subsampling)
+        finished = upright(small, source.orientation)
+        chroma = Chroma(
+            scale,
+            self.recipe.adaptive_scale_threshold,
+            source.chroma_spacing,
+            lambda: chroma_loss(finished),
+            self.recipe.adaptive_content_threshold,
+        )
+        subsampling = self._subsampling(chroma)
+        jpeg = encode(finished, self.recipe.quality, subsampling)
         return Transcoded(
             jpeg,
             bucket.target,

@@ -11,7 +11,7 @@ from ..crop import CROPS
 from ..format import IMAGE_MODES, sample_key
 from ..geometry import Size, cover
 from ..recipe import Recipe
-from ..subsampling import POLICIES, SUBSAMPLINGS
+from ..subsampling import POLICIES, SUBSAMPLINGS, Chroma
 from .jpeg import Header
 
 _REENCODE, _PASSTHROUGH = IMAGE_MODES
@@ -78,7 +78,10 @@ class Placement:
             chroma = document["jpeg"]["subsampling"]
             if recipe.subsampling_policy in _SCALE_POLICIES:
                 policy = POLICIES[recipe.subsampling_policy]
-                chroma = policy(scale, recipe.adaptive_scale_threshold)
+                # These look at the scale alone: what else there is to know does not matter.
+                chroma = policy(
+                    Chroma(scale, recipe.adaptive_scale_threshold, (1, 1), lambda: 0.0, 0.0)
+                )
             elif chroma not in SUBSAMPLINGS:
                 chroma = " or ".join(SUBSAMPLINGS)
             coding = {"quality": recipe.quality, "subsampling": chroma}
