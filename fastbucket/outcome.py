@@ -98,6 +98,10 @@ def finish(
     for drop in drops.values():
         report.dropped[drop.reason] = report.dropped.get(drop.reason, 0) + 1
     report.exported -= len(drops)
+    for those in records.values():
+        for record in those:
+            for stage, ns in record.nanoseconds.items():
+                report.stages[stage] = report.stages.get(stage, 0.0) + ns / 1e9
     report.captions = sum(record.captions for those in records.values() for record in those)
     facts = manifest.make(
         report.export_id,

@@ -45,6 +45,7 @@ class Report:
     bytes_in: int = 0  # of the kept samples' images, in their source
     bytes_out: int = 0  # of all shards; estimated in a dry run
     seconds: dict[str, float] = field(default_factory=dict)  # by phase
+    stages: dict[str, float] = field(default_factory=dict)  # seconds of all workers, by stage
     workers: int = 0
     resumed_shards: int = 0  # made by an earlier, interrupted run
     broken_archives: list[tuple[str, str]] = field(default_factory=list)  # path, why

@@ -1,13 +1,12 @@
 """Chroma policies: which chroma subsampling a sample is encoded with.
 
-| policy           | 4:4:4                           | 4:2:2                     | 4:2:0            |
-|------------------|---------------------------------|---------------------------|------------------|
-| adaptive_scale   | scale < threshold               |                           | else             |
-| adaptive_source  | source chroma finer than the    | coarser in x alone        | coarser in x, y; |
-|                  | threshold allows, or no JPEG    |                           | grey             |
-| adaptive_content | 2x2 averaging would take more   |                           | else             |
-|                  | than the threshold from it      |                           |                  |
-| 444, 422, 420    | as it says                      | as it says                | as it says       |
+| policy           | 4:4:4                     | 4:2:2           | 4:2:0                     |
+|------------------|---------------------------|-----------------|---------------------------|
+| adaptive_scale   | scale < threshold         |                 | else                      |
+| adaptive_source  | source chroma is fine     | coarse in x     | coarse in x and y, grey   |
+| adaptive_content | 2x2 averaging would take  |                 | else                      |
+|                  | more than the threshold   |                 |                           |
+| 444, 422, 420    | as it says                | as it says      | as it says                |
 
 After a real downscale even a 4:2:0 source carries nearly full chroma resolution at the target, and
 4:4:4 keeps it; near scale 1 it does not (format.md, section 5). docs/performance.md has the bytes

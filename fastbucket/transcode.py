@@ -20,6 +20,7 @@ from .orientation import stored_window, upright
 from .recipe import Recipe
 from .resize import Resizer
 from .sources.probe import probe
+from .stopwatch import Stopwatch
 from .subsampling import POLICIES, Chroma
 
 _PLAIN_SUBSAMPLING = {0x11: "4:4:4", 0x21: "4:2:2", 0x22: "4:2:0", 0x12: "4:4:0", 0x41: "4:1:1"}
@@ -43,8 +44,9 @@ class Transcoded(NamedTuple):
 class Transcoder:
     """Transcodes samples by one recipe. Keeps its buffers; use one in each thread or process."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, stopwatch: Stopwatch | None = None) -> None:
         self.recipe = recipe
+        self._stopwatch = stopwatch or Stopwatch()
         self.buckets = buckets(recipe.family, recipe.base_resolution, recipe.divisible)
         self._crop = CROPS[recipe.crop_strategy]
         self._subsampling = POLICIES[recipe.subsampling_policy]
@@ -76,11 +78,13 @@ class Transcoder:
         crop = self._crop(room, key, self.recipe.allowed_corners, self.recipe.jitter)
         shrink = self._decoder.shrink(source.kind, scale)
         pixels = self._decoder.decode(data, source.kind, source.profile, source.stored, shrink)
+        self._stopwatch.lap("decode")
         at, stored_resized, stored_target = stored_window(
             crop, resized, bucket.target, source.orientation
         )
         small = self._resizer(pixels.rgbx, pixels.span, stored_resized, at, stored_target)
         finished = upright(small, source.orientation)
+        self._stopwatch.lap("resize")
         chroma = Chroma(
             scale,
             self.recipe.adaptive_scale_threshold,
@@ -89,7 +93,9 @@ class Transcoder:
             self.recipe.adaptive_content_threshold,
         )
         subsampling = self._subsampling(chroma)
+        self._stopwatch.lap("chroma")
         jpeg = encode(finished, self.recipe.quality, subsampling)
+        self._stopwatch.lap("encode")
         return Transcoded(
             jpeg,
             bucket.target,
@@ -106,6 +112,7 @@ class Transcoder:
     def _passthrough(self, data: bytes | memoryview, source: Source, bucket: Bucket) -> Transcoded:
         """The source's own bytes, decoded at an eighth of the size to know that they are whole."""
         self._decoder.decode(data, source.kind, 0, source.stored, SHRINKS[0])
+        self._stopwatch.lap("decode")
         return Transcoded(
             bytes(data),
             source.stored,

@@ -331,7 +331,7 @@ def test_any_flipped_bit_of_a_shard_is_found(copy):
         flipped = bytearray(sound)
         flipped[at] ^= 1 << rng.randrange(8)
         path.write_bytes(flipped)
-        named(copy.verify(), copy.path, "", "bytes changed")
+        named(copy.verify(), copy.path, "", "SHA-256 is")
     path.write_bytes(sound)
     assert copy.verify().ok
 
@@ -374,7 +374,7 @@ def test_a_shard_that_ends_early(copy, keep):
 def test_a_shard_that_is_no_tar(copy, data):
     copy.write(data)
     found = copy.verify()
-    named(found, copy.path, "", "holds 0 samples")
+    named(found, copy.path, "", "number of samples is 0")
     named(found, copy.path, copy.keys[0], "places it here, and it is in no shard")
 
 
@@ -403,7 +403,7 @@ def test_members_missing_extra_or_out_of_order(copy, there):
 def test_a_sample_too_few(copy):
     copy.repack(copy.members()[3:])
     found = copy.verify()
-    named(found, copy.path, "", f"holds {len(copy.keys) - 1} samples")
+    named(found, copy.path, "", f"number of samples is {len(copy.keys) - 1}")
     named(found, copy.path, copy.keys[0], "it is in no shard")
     named(found, copy.path, copy.keys[1], "is elsewhere than meta says: at 0, not at 1")
 
@@ -419,7 +419,7 @@ def test_a_sample_twice_in_a_shard(copy):
     copy.repack(members + members[:3])
     found = copy.verify()
     named(found, copy.path, copy.keys[0], "its key is not unique")
-    named(found, copy.path, "", "samples, the manifest says")
+    named(found, copy.path, "", "number of samples is")
 
 
 def test_a_sample_in_two_buckets(copy):
@@ -543,8 +543,8 @@ def test_shards_exchanged(copy):
     (copy.out / second).rename(copy.out / first)
     (copy.out / "x").rename(copy.out / second)
     found = copy.verify()
-    named(found, first, "", "bytes changed")
-    named(found, second, "", "bytes changed")
+    named(found, first, "", "SHA-256 is")
+    named(found, second, "", "SHA-256 is")
 
 
 def test_a_folder_in_the_place_of_a_shard(copy):
@@ -620,8 +620,8 @@ def test_an_edited_manifest(copy, text):
     ("field", "value", "text"),
     [
         ("sha256", "0" * 64, "SHA-256 is"),
-        ("bytes", 1024, "bytes, the manifest says 1024"),
-        ("count", 1, "samples, the manifest says 1"),
+        ("bytes", 1024, "the manifest says 1024"),
+        ("count", 1, "number of samples is 2, the manifest says 1"),
     ],
 )
 def test_a_manifest_that_disagrees_with_a_shard(copy, field, value, text):
@@ -674,6 +674,7 @@ JSON_DAMAGE: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "class_id is str": lambda d: {"class_id": "7"},
     "no scalar": lambda d: {"width": [1]},
     "width is of type NoneType, no scalar": lambda d: {"width": None},
+    "w is beyond 64 bits": lambda d: {"w": 10**4000},
     "is no UTF-8": lambda d: {"image_id": "\ud800"},
 }
 

@@ -43,6 +43,7 @@ def _pair(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -
     help="Drop the samples listed in this file: keys or image_ids, one a line.",
 )
 @click.option("--licence", default="", help="Licence for the dataset card, as the Hub names it.")
+@click.option("--profile", is_flag=True, help="Show where the time of the samples went.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("-v", "--verbose", "verbosity", flag_value=1, type=int, help="List all bad inputs.")
 @click.option("-q", "--quiet", "verbosity", flag_value=-1, type=int, default=0, help="No progress.")
@@ -57,6 +58,7 @@ def command(
     splits: list[tuple[str, str]],
     exclude: Any,
     licence: str,
+    profile: bool,
     as_json: bool,
     verbosity: int | None,
     **fields: Any,
@@ -94,3 +96,5 @@ def command(
         click.echo(json.dumps(report.to_json(), ensure_ascii=False, indent=2))
     else:
         tables.show(report, verbosity)
+        if profile:
+            tables.show_stages(report)

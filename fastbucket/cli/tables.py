@@ -74,6 +74,19 @@ def show(report: Report, verbosity: int) -> None:
     echo(_summary(report))
 
 
+def show_stages(report: Report) -> None:
+    """Milliseconds a sample and share of each stage, over all workers."""
+    total = sum(report.stages.values())
+    if not total:
+        return
+    tried = report.exported + report.dropped.get("undecodable", 0)
+    rows = [
+        (stage, f"{1e3 * s / tried:.3f}", f"{s / total:.1%}") for stage, s in report.stages.items()
+    ]
+    rows.append(("all", f"{1e3 * total / tried:.3f}", "100 %"))
+    table("Time of a sample", ("stage", "ms", "share"), rows, 2)
+
+
 def _summary(report: Report) -> str:
     shards = sum(bucket.shards for bucket in report.buckets)
     what = (

@@ -11,6 +11,8 @@ LIMIT = 1000
 PATH_LIMIT = 100
 """Problems listed of one file: one wrong setting, wrong in every member, must not hide the rest."""
 
+INT64 = range(-(1 << 63), 1 << 63)
+
 _TEXT_LIMIT = 400
 """Characters of a problem's text."""
 
@@ -96,7 +98,8 @@ def flaws(value: Any, shape: Any, where: str) -> list[str]:
 
     | shape          | value                                                |
     |----------------|------------------------------------------------------|
-    | a type         | exactly of it: true is no int, 1 is no float         |
+    | a type         | exactly of it: true is no int, 1 is no float; an int |
+    |                | of 64 bits                                           |
     | {"a": s, ...}  | an object of these keys in this order, each of its s |
     | {str: s}       | an object of any keys, each value of s               |
     | [s]            | a list, each item of s                               |
@@ -104,7 +107,7 @@ def flaws(value: Any, shape: Any, where: str) -> list[str]:
     if isinstance(shape, type):
         if type(value) is not shape:
             return [f"{where} is {_described(value)}, not {_TYPES[shape]}"]
-        return []
+        return [f"{where} is beyond 64 bits"] if shape is int and value not in INT64 else []
     if isinstance(shape, list):
         if type(value) is not list:
             return [f"{where} is {_described(value)}, not a list"]
@@ -134,4 +137,7 @@ _TYPES = {str: "text", int: "an integer", float: "a float", dict: "an object", l
 
 
 def _described(value: Any) -> str:
-    return "null" if value is None else f"{type(value).__name__} {value!r:.60}"
+    if value is None:
+        return "null"
+    kind = type(value).__name__
+    return kind if isinstance(value, (dict, list)) else f"{kind} {value!r:.60}"

@@ -13,7 +13,7 @@ from ..format import CAPTION_FIELDS, CARRIED_TYPES, IMAGE_MODES, SAMPLE_FIELDS, 
 from ..geometry import Size
 from ..recipe import Recipe
 from . import jpeg
-from .findings import flaws, no_constant, one_of_each, order_flaws
+from .findings import INT64, flaws, no_constant, one_of_each, order_flaws
 from .placement import Placement
 
 _REENCODE = IMAGE_MODES[0]
@@ -135,6 +135,9 @@ class SampleCheck:
             if len(self._carried) < _SHAPES_REMEMBERED:
                 self._carried[shape] = carried
         wrong = [text for name in _NESTED for text in flaws(value[name], _FIELDS[name], name)]
+        for name, number in value.items():
+            if type(number) is int and number not in INT64:
+                wrong.append(f"{name} is beyond 64 bits")
         if wrong:
             raise ValueError("\n".join(wrong))
         try:

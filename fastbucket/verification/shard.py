@@ -71,7 +71,7 @@ class ShardCheck:
         )
 
     def __call__(self, task: ListedShard, progress: Callable[[int], None]) -> ShardFacts:
-        found = Findings(PATH_LIMIT)
+        whole, found = Findings(), Findings(PATH_LIMIT)
         keys, prints = bytearray(), array("Q")
         traits: dict[Traits, tuple[int, str]] = {}
         captions: Counter[int] = Counter()
@@ -98,14 +98,15 @@ class ShardCheck:
                         told, reported = now, len(prints)
                 sha256 = file.sha256()
         except OSError as error:
-            note("", f"cannot be read: {error.strerror or error}")
+            whole.add(task.path, "", f"cannot be read: {error.strerror or error}")
         else:
-            if size != task.size:
-                note("", f"is of {size} bytes, the manifest says {task.size}")
-            if sha256 != task.sha256:
-                note("", f"SHA-256 is {sha256}, the manifest says {task.sha256}: bytes changed")
-            if len(prints) != task.samples:
-                note("", f"holds {len(prints)} samples, the manifest says {task.samples}")
+            for name, here, there in (
+                ("size in bytes", size, task.size),
+                ("SHA-256", sha256, task.sha256),
+                ("number of samples", len(prints), task.samples),
+            ):
+                if here != there:
+                    whole.add(task.path, "", f"{name} is {here}, the manifest says {there}")
         progress(len(prints) - reported)
         return ShardFacts(
             len(prints),
@@ -114,7 +115,7 @@ class ShardCheck:
             prints.tobytes(),
             traits,
             dict(captions),
-            found.problems,
+            [*whole.problems, *found.problems],  # the file as such first: samples may be many
             found.more,
         )
 

@@ -1,0 +1,88 @@
+"""Fresh processes: on one core, single-threaded, measured from outside.
+
+Standard library alone.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from .options import ROOT
+
+SINGLE = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "VIPS_CONCURRENCY": "1",
+    "UV_THREADPOOL_SIZE": "1",
+    "RAYON_NUM_THREADS": "1",
+    "NUMBA_NUM_THREADS": "1",
+}
+"""One thread each, as one core is all there is."""
+
+
+class Ended(NamedTuple):
+    """A process that ended well: what it printed, and its time in seconds."""
+
+    output: str
+    wall: float
+    cpu: float  # user + system, of its children too
+
+
+@lru_cache(1)
+def core() -> int | None:
+    """The core that was idlest over the last half second; None where processes cannot be pinned.
+
+    BENCHMARK_CORE names another one.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        return None
+    if "BENCHMARK_CORE" in os.environ:
+        return int(os.environ["BENCHMARK_CORE"])
+    allowed = os.sched_getaffinity(0)
+    before = _idle()
+    time.sleep(0.5)
+    after = _idle()
+    return max(allowed, key=lambda number: after.get(number, 0) - before.get(number, 0))
+
+
+def _idle() -> dict[int, int]:
+    """Idle ticks of every core so far."""
+    with open("/proc/stat") as file:
+        rows = [line.split() for line in file if line[:3] == "cpu" and line[3].isdigit()]
+    return {int(row[0][3:]): int(row[4]) for row in rows}
+
+
+def run(
+    arguments: Sequence[str | Path],
+    python: str | Path | None = sys.executable,
+    pinned: bool = True,
+    environment: dict[str, str] | None = None,
+) -> Ended:
+    """Run `python arguments...` (python None: the arguments are the command) to its end.
+
+    Standard error goes to ours. Raises CalledProcessError where it fails.
+    """
+    command = [*([python] if python else []), *arguments]
+    at = core() if pinned else None
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    done = subprocess.run(
+        [str(part) for part in command],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **(SINGLE if pinned else {}), **(environment or {})},
+        preexec_fn=None if at is None else lambda: os.sched_setaffinity(0, {at}),
+    )
+    wall = time.perf_counter() - start
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Ended(done.stdout, wall, cpu)
