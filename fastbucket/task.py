@@ -134,6 +134,7 @@ class ShardTask:
                 try:
                     key, members, captioned = self._sample(row, shard.bucket)
                 except SampleError as error:
+                    self._stopwatch.lap("decode")
                     drops.append(Drop(position, error.reason, error.detail))
                 else:
                     captions += captioned
