@@ -100,11 +100,14 @@ class _Rows:
                     sizes = column(table, f"{part}_size")
                 assert reader is not None
                 at = int(row - self._starts[archive])
-                size = max(0, int(sizes[at]))
+                self._progress.advance(1)
+                size = int(sizes[at])
+                if size <= 0:  # absent or empty: a folder has no file to open for it
+                    yield memoryview(b"")
+                    continue
                 size = size if limit is None else min(size, limit)
                 key, suffix = table["key"][at].as_py(), table["suffix"][at].as_py()
                 name = member_names(key, suffix)[part]
-                self._progress.advance(1)
                 yield reader.read(name, int(offsets[at]), size, into)
         finally:
             if reader is not None:
@@ -229,8 +232,8 @@ def _check_folder_ids(archives: Sequence[Archive], tables: Sequence[pa.Table]) -
 def _shards(ordered: np.ndarray, shard_size: int) -> list[Shard]:
     """The shards of samples whose buckets, ascending, are int16 (n,)."""
     shards: list[Shard] = []
-    found, first = np.unique(ordered, return_index=True)
-    ends = np.append(first[1:], ordered.size)
+    found, first, count = np.unique(ordered, return_index=True, return_counts=True)
+    ends = first + count
     for bucket, start, end in zip(found.tolist(), first.tolist(), ends.tolist(), strict=True):
         for number, at in enumerate(range(start, end, shard_size)):
             shards.append(Shard(bucket, number, at, min(at + shard_size, end)))

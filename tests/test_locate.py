@@ -100,7 +100,9 @@ def test_a_folder_of_images_without_suffixes(here):
 def test_tars_win_over_images(here):
     put("mixed/a.tar")
     put("mixed/a.jpg", data=JPEG)
-    assert [a.kind for a in archives(["mixed"])] == ["tar"]
+    with pytest.raises(RunError, match="1 tars and 1 images"):
+        archives(["mixed"])
+    assert [a.kind for a in archives(["mixed/*.tar"])] == ["tar"]
 
 
 def test_an_empty_tar_is_one(here):

@@ -99,15 +99,21 @@ def _at(path: str) -> list[Archive]:
 
 def _in_folder(path: str) -> list[Archive]:
     inside = files(path)
-    tars = [f.name for f in inside if f.suffix == b"tar"]
-    if tars:
-        return [_tar(os.path.join(path, os.fsdecode(name))) for name in tars]
-    suffixes = {suffix.encode() for suffix in IMAGES}
-    if any(f.suffix.lower() in suffixes for f in inside) or _has_image(path, inside):
-        return [Archive("folder", path, os.path.basename(path) or "root", "", 0)]
     packed = [f.name for f in inside if os.fsdecode(f.name).lower().endswith(_COMPRESSED_SUFFIXES)]
     if packed:
         raise _compressed(os.path.join(path, os.fsdecode(packed[0])), "compressed")
+    tars = [f.name for f in inside if f.suffix == b"tar"]
+    suffixes = {suffix.encode() for suffix in IMAGES}
+    images = sum(f.suffix.lower() in suffixes for f in inside)
+    if tars and images:  # whichever was meant, the other would be left out without a word
+        raise RunError(
+            f"source {path}: holds {len(tars)} tars and {images} images. Name the tars with a "
+            f"pattern ({os.path.join(path, '**', '*.tar')}), or the folder of the images alone."
+        )
+    if tars:
+        return [_tar(os.path.join(path, os.fsdecode(name))) for name in tars]
+    if images or _has_image(path, inside):
+        return [Archive("folder", path, os.path.basename(path) or "root", "", 0)]
     raise RunError(f"source {path}: a folder with neither tars nor images in it")
 
 
