@@ -86,6 +86,25 @@ RESERVED_FIELDS = frozenset(SAMPLE_FIELDS) | frozenset(CAPTION_FIELDS)
 CARRIED_TYPES = ("str", "int", "float", "bool")
 """Scalar types of a carried field; null counts as missing."""
 
+META_FIELDS = {
+    "image_id": "string",
+    "key": "string",  # "" where it was dropped
+    "source_archive": "string",
+    "source_member": "string",  # "" without an image
+    "source_split": "string",
+    "source_bytes": "int64",  # -1 without an image
+    "source_w": "int32",  # after EXIF orientation; 0 unknown
+    "source_h": "int32",
+    "orientation": "uint8",  # EXIF, 1 to 8
+    "format": "string",  # catalogue.KINDS
+    "reason": "string",  # "" where it was kept
+    "detail": "string",  # the decoder's words
+    "bucket_id": "string",  # the bucket it would fall into, also of dropped ones
+    "shard": "int32",  # -1 where it was dropped
+    "position": "int32",  # index of the sample within its shard
+}
+"""Columns of meta/samples-*.parquet and their Arrow types; never null."""
+
 MANIFEST_FIELDS = (
     "format",
     "created_at",

@@ -21,10 +21,14 @@ from .fill import Final
 from .format import FORMAT, MANIFEST, MANIFEST_FIELDS, shard_path
 from .recipe import Recipe
 from .shard import fsync_directory
+from .sidecar import Carried
 
 
 def source_facts(
-    archives: Sequence[Archive], tables: Sequence[pa.Table], excluded: int
+    archives: Sequence[Archive],
+    tables: Sequence[pa.Table],
+    excluded: int,
+    carried: Sequence[Carried],
 ) -> dict[str, Any]:
     """What the manifest says of the source."""
     splits: dict[str, int] = {}
@@ -40,6 +44,7 @@ def source_facts(
             for archive, table in zip(archives, tables, strict=True)
             if broken(table)
         ],
+        "carried": [field._asdict() for field in carried],
     }
 
 

@@ -12,32 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .catalogue import KINDS, column, text
-from .format import DROP_REASONS, META, image_id, sample_key
+from .format import DROP_REASONS, META, META_FIELDS, image_id, sample_key
 from .planning import REASON, Plan
 from .sources.names import member_names
 from .task import Drop
 
 ROWS_PER_FILE = 1_000_000
 
-SCHEMA = pa.schema(
-    [
-        ("image_id", pa.string()),
-        ("key", pa.string()),  # "" where it was dropped
-        ("source_archive", pa.string()),
-        ("source_member", pa.string()),  # "" without an image
-        ("source_split", pa.string()),
-        ("source_bytes", pa.int64()),  # -1 without an image
-        ("source_w", pa.int32()),  # after EXIF orientation; 0 unknown
-        ("source_h", pa.int32()),
-        ("orientation", pa.uint8()),
-        ("format", pa.string()),  # catalogue.KINDS
-        ("reason", pa.string()),  # "" where it was kept
-        ("detail", pa.string()),
-        ("bucket_id", pa.string()),  # the bucket it would fall into, also of dropped ones
-        ("shard", pa.int32()),  # -1 where it was dropped
-        ("position", pa.int32()),  # index of the sample within its shard
-    ]
-)
+SCHEMA = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in META_FIELDS.items()])
 
 
 class Fates(NamedTuple):
@@ -76,7 +58,9 @@ def write(out: Path, plan: Plan, tables: Sequence[pa.Table], fates: Fates) -> No
     for index, table in enumerate(tables):
         if writer is None:
             temporary = folder / f".samples-{number:05d}.parquet.tmp"
-            writer = pq.ParquetWriter(temporary, SCHEMA, compression="zstd")
+            writer = pq.ParquetWriter(
+                temporary, SCHEMA, compression="zstd", write_page_checksum=True
+            )
         writer.write_table(_table(plan, index, table, fates, names))
         rows += table.num_rows
         if rows >= ROWS_PER_FILE or index == len(tables) - 1:

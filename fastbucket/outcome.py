@@ -107,7 +107,7 @@ def finish(
         report.export_id,
         recipe,
         report.workers,
-        manifest.source_facts(made.archives, tables, excluded),
+        manifest.source_facts(made.archives, tables, excluded, made.carried),
         report.dropped,
         manifest.bucket_facts(made.buckets, finals),
         [_caption_source(report.captions)] if report.captions else [],

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from . import dedup, sidecar
 from .buckets import Bucket, buckets
-from .catalogue import Archive, column, text
+from .catalogue import Archive, broken, column, text
 from .errors import RunError
 from .format import DROP_REASONS, image_id, sample_key
 from .kernels.fit import fit
@@ -128,7 +128,10 @@ def make(
     counts = [table.num_rows for table in tables]
     starts = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
     if not starts[-1]:
-        raise RunError(f"no samples in {', '.join(a.path for a in archives[:3])}")
+        why = next(filter(None, map(broken, tables)), "")
+        raise RunError(
+            f"no samples in {', '.join(a.path for a in archives[:3])}{why and f' ({why})'}"
+        )
     _check_folder_ids(archives, tables)
 
     def whole(name: str) -> np.ndarray:

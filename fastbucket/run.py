@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,16 +111,17 @@ def _start(
     archives = locate(sources, splits)
     _check_apart(archives, run.out)
     listing = [KINDS[archive.kind].listing(archive) for archive in archives]
+    stamps = {archive.path: KINDS[archive.kind].stamp(archive) for archive in archives}
     export_id = _export_id(run.recipe, listing, excluded)
     with State(run.out, overwrite) as state:
         if dry:
             state.prepare()
-        elif (done := state.claim(export_id, run.recipe, listing)) is not None:
+        elif (done := state.claim(export_id, run.recipe, stamps)) is not None:
             from . import outcome
 
             state.remove()
             return outcome.complete(run.out, done)
-        report = _work(run, archives, excluded, export_id, licence, dry)
+        report = _work(run, archives, stamps, excluded, export_id, licence, dry)
         if not dry or (run.out / MANIFEST).is_file():
             state.remove()  # a complete export keeps no state
     return report
@@ -129,6 +130,7 @@ def _start(
 def _work(
     run: _Run,
     archives: Sequence[Archive],
+    stamps: Mapping[str, str],
     excluded: frozenset[str],
     export_id: str,
     licence: str,
@@ -143,7 +145,7 @@ def _work(
         from .scan import scan
 
         with run.timed("scan"):
-            tables = scan(run.out, archives, engine, run.progress)
+            tables = scan(run.out, archives, stamps, engine, run.progress)
         with run.timed("plan"):
             made = planning.make(archives, tables, run.recipe, excluded, run.progress)
         report = outcome.planned(run.out, made, tables, export_id, workers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,20 +37,27 @@ def _catalogue_path(out: Path, archive: Archive) -> Path:
 
 
 def scan(
-    out: Path, archives: Sequence[Archive], engine: Local, progress: Progress
+    out: Path,
+    archives: Sequence[Archive],
+    stamps: Mapping[str, str],
+    engine: Local,
+    progress: Progress,
 ) -> list[pa.Table]:
-    """The catalogue of every archive, scanned now or by an earlier run; mapped, not in memory."""
-    stamps = [KINDS[archive.kind].stamp(archive) for archive in archives]
+    """The catalogue of every archive, scanned now or by an earlier run; mapped, not in memory.
+
+    stamps: path of each archive -> the state that it must be of.
+    """
+    wanted = [stamps[archive.path] for archive in archives]
     paths = [_catalogue_path(out, archive) for archive in archives]
     missing = [
         (archive, path, stamp)
-        for archive, path, stamp in zip(archives, paths, stamps, strict=True)
+        for archive, path, stamp in zip(archives, paths, wanted, strict=True)
         if catalogue.read(path, stamp) is None
     ]
     progress.phase("scan", len(missing), "archives")
     for _ in engine.map("fastbucket.scan:ScanTask", missing):
         progress.advance(1)
-    tables = [catalogue.read(path, stamp) for path, stamp in zip(paths, stamps, strict=True)]
+    tables = [catalogue.read(path, stamp) for path, stamp in zip(paths, wanted, strict=True)]
     for archive, table in zip(archives, tables, strict=True):
         if table is None:
             raise RunError(f"{archive.path} changed while it was scanned; start again")

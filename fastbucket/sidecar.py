@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from .format import MISSING_NUMBER, MISSING_TEXT, RESERVED_FIELDS
@@ -93,9 +93,9 @@ _FINITE = _Finite()
 _AS = {"str": as_str, "int": as_int, "float": as_float}
 
 
-def output_name(name: str) -> str:
-    """The name of a carried field: its own, or with `source_` before it where it is ours."""
-    while name in RESERVED_FIELDS:
+def output_name(name: str, taken: Container[str] = RESERVED_FIELDS) -> str:
+    """The name of a carried field: its own, or with `source_` before it where it is taken."""
+    while name in taken:
         name = f"source_{name}"
     return name
 
@@ -118,14 +118,18 @@ def decide(carry: Sequence[str], objects: Iterable[dict[str, Any]]) -> list[Carr
             elif isinstance(value, str):
                 met.setdefault(name, set()).add("str")
     own = ("label", "label_12k", "class_name")  # already fields of every sample
-    names = sorted(met) if tuple(carry) == ("auto",) else list(carry)
+    names = sorted(met) if tuple(carry) == ("auto",) else list(dict.fromkeys(carry))
+    # A field keeps its own name if it can: one that is renamed must not take it.
+    taken = {*RESERVED_FIELDS, *(name for name in names if name not in RESERVED_FIELDS)}
     fields_: list[Carried] = []
     for name in names:
         if name in own or as_str(name) != name:
             continue
         types = met.get(name, {"str"})
         kind = "str" if "str" in types else "float" if "float" in types else "int"
-        fields_.append(Carried(name, output_name(name), kind))
+        renamed = name if name not in RESERVED_FIELDS else output_name(name, taken)
+        taken.add(renamed)
+        fields_.append(Carried(name, renamed, kind))
     return fields_
 
 

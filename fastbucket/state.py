@@ -15,13 +15,13 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from .errors import RunError
-from .format import BUCKETS, CARD, MANIFEST, META, STATE
+from .format import BUCKETS, CARD, FORMAT, MANIFEST, META, STATE
 from .recipe import Recipe
 from .shard import TEMPORARY
 
@@ -47,7 +47,7 @@ class State:
             holder = self._lock.read().strip() or "another process"
             self._lock.close()
             raise RunError(f"{out} is in use by {holder}; wait for it, or choose another") from None
-        if overwrite:
+        if overwrite and self._is_ours():
             self._clear()
         self._lock.truncate(0)
         self._lock.write(f"process {os.getpid()} on {socket.gethostname()}")
@@ -66,24 +66,34 @@ class State:
             self.sweep()
         self._lock.close()
 
-    def _clear(self) -> None:
+    def _is_ours(self) -> bool:
+        """Whether there is an export here, finished or not; a README.md is in many a folder."""
+        manifest = self.out / MANIFEST
+        if (self.path / "run.json").is_file():
+            return True
+        return manifest.is_file() and _load(manifest).get("format") == FORMAT
+
+    def _clear(self, keep: tuple[str, ...] = ()) -> None:
+        """Remove what is ours but for the lock and what is to be kept of the state."""
         for name in _OURS:
             path = self.out / name
             if name == STATE:
                 for inside in path.iterdir():
-                    if inside.name != "lock":
+                    if inside.name not in ("lock", *keep):
                         shutil.rmtree(inside) if inside.is_dir() else inside.unlink()
             elif path.is_dir():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
 
-    def claim(self, export_id: str, recipe: Recipe, source: Sequence[str]) -> dict[str, Any] | None:
+    def claim(
+        self, export_id: str, recipe: Recipe, stamps: Mapping[str, str]
+    ) -> dict[str, Any] | None:
         """Take the folder for this export, fresh or half-done.
 
-        source: one line for every archive, kept for whoever looks. Returns the manifest where this
+        stamps: path of each archive -> its state (size and time). Returns the manifest where this
         very export is complete. Raises RunError where the folder holds another one, complete or
-        with finished shards, with the difference.
+        with finished shards, with the difference; or where a source changed under a half-done one.
         """
         manifest, run = self.out / MANIFEST, self.path / "run.json"
         if manifest.is_file():
@@ -93,14 +103,19 @@ class State:
             self._refuse("a complete export", facts.get("recipe", {}), recipe)
         if run.is_file():
             facts = _load(run)
-            if facts["export_id"] != export_id and any(self.path.glob("shards/*.json")):
+            same, begun = facts["export_id"] == export_id, any(self.path.glob("shards/*.json"))
+            if begun and not same:
                 self._refuse("an unfinished export", facts["recipe"], recipe)
+            if begun and sorted(facts["stamps"].values()) != sorted(stamps.values()):
+                self._refuse_changed(facts["stamps"], stamps)
+            if not begun:
+                self._clear(keep=("catalogue",))
         else:
             self._check_empty()
         self.prepare()
         for folder in ("shards", "short", "fill"):
             (self.path / folder).mkdir(exist_ok=True)
-        facts = {"export_id": export_id, "recipe": recipe.to_json(), "source": list(source)}
+        facts = {"export_id": export_id, "recipe": recipe.to_json(), "stamps": dict(stamps)}
         temporary = run.with_name(run.name + ".tmp")
         temporary.write_text(json.dumps(facts, indent=1))
         os.replace(temporary, run)
@@ -135,6 +150,15 @@ class State:
         raise RunError(
             f"{self.out} holds {what} of another kind ({reason}). Use --overwrite to start afresh, "
             "or choose another folder"
+        )
+
+    def _refuse_changed(self, before: Mapping[str, str], now: Mapping[str, str]) -> None:
+        known = set(before.values())
+        changed = [path for path, stamp in now.items() if stamp not in known]
+        raise RunError(
+            f"{', '.join(changed[:3]) or 'a source'} changed since the export in {self.out} began: "
+            "its finished shards would not fit the rest. Restore the source (with its time), or "
+            "use --overwrite to start afresh"
         )
 
     def sweep(self) -> None:

@@ -9,17 +9,20 @@ What was measured (Pillow 13, pyvips-binary 8.18, simplejpeg 1.9), and the toler
 | profile converted, 7 photos     | littleCMS by Pillow    | 2         | > 65 dB | 2 and 60 dB   |
 | CMYK without a profile          | littleCMS with libvips'| 5         | > 52 dB | 6 and 50 dB   |
 |                                 | own CMYK profile       |           |         |               |
+| alpha, flattened on white       | reference, float64     | 2         | > 51 dB | 2 and 48 dB   |
 | fidelity fast, where it shrinks | fidelity exact         |           | 56 dB,  | 45 on average |
 |                                 |                        |           | > 51 dB |               |
 
 A converted colour is rounded twice, by littleCMS and by the resize. For CMYK without a profile
-libvips lets littleCMS come as far as XYZ and goes on to sRGB by its own formula and tables.
+libvips lets littleCMS come as far as XYZ and goes on to sRGB by its own formula and tables. Its
+`flatten` cuts the fraction off where the reference rounds: half a step darker on average.
 """
 
 from __future__ import annotations
 
 import io
 import random
+from collections import Counter
 from pathlib import Path
 
 import exported
@@ -76,13 +79,14 @@ def kept(export) -> list[tuple[str, bytes]]:
     ]
 
 
-def check(pixels: np.ndarray, data: bytes, image_id: str) -> tuple[str, float]:
-    """Compare with the reference; how the source is classed, and the PSNR."""
+def check(pixels: np.ndarray, data: bytes, image_id: str) -> str:
+    """Compare with the reference. Returns the kind of the source: plain, converted, cmyk, alpha."""
     (decision,) = reference.reference_export([(image_id, data)])
     assert not decision.reason, image_id
     picture = reference.decode(data)
     rgb = picture.rgb
-    cmyk = Image.open(io.BytesIO(data)).mode == "CMYK"
+    with Image.open(io.BytesIO(data)) as image:
+        cmyk, alpha = image.mode == "CMYK", image.mode in ("RGBA", "LA")
     if cmyk and not picture.has_profile:
         rgb = cmyk_by_libvips_profile(data)
     expected = reference.resample_uint8(rgb, *decision.resized, (*decision.crop, *decision.target))
@@ -91,13 +95,14 @@ def check(pixels: np.ndarray, data: bytes, image_id: str) -> tuple[str, float]:
     if cmyk and not picture.has_profile:
         assert off.max() <= 6, image_id
         assert found >= 50, image_id
-    elif picture.converted:
+    elif picture.converted or alpha:
         assert off.max() <= 2, image_id
-        assert found >= 60, image_id
+        assert found >= (48 if alpha else 60), image_id
     else:
         assert off.max() <= 1, image_id
         assert (off > 0).mean() < 0.01, image_id  # 0.4 % was the most, rounding being in doubt
-    return ("cmyk" if cmyk else "converted" if picture.converted else "plain"), found
+    kind = "cmyk" if cmyk else "alpha" if alpha else "plain"
+    return "converted" if kind == "plain" and picture.converted else kind
 
 
 def cmyk_by_libvips_profile(data: bytes) -> np.ndarray:
@@ -125,9 +130,9 @@ def cmyk_by_libvips_profile(data: bytes) -> np.ndarray:
 def test_exact_pixels_of_drawings(drawn_export, pixels_of):
     """All that are kept: each orientation, grey, CMYK, alpha, progressive, WebP."""
     exact = pixels_of(Recipe(fidelity="exact"))
-    classes = [check(exact(data, name), data, name)[0] for name, data in kept(drawn_export)]
-    assert len(classes) >= 40
-    assert {"plain", "cmyk"} <= set(classes)
+    met = Counter(check(exact(data, name), data, name) for name, data in kept(drawn_export))
+    assert met["plain"] >= 35
+    assert met["cmyk"] == met["alpha"] == 2
 
 
 def test_exact_pixels_of_photos(photo_export, pixels_of):
@@ -145,11 +150,11 @@ def test_exact_pixels_of_photos(photo_export, pixels_of):
             unusual.append((name, data))
         else:
             by_size[False].append((name, data))
-    chosen = unusual + dice.sample(by_size[False], 30) + dice.sample(by_size[True], 3)
-    met = [check(exact(data, name), data, name) for name, data in chosen]
-    assert sum(kind == "plain" for kind, _ in met) >= 30
-    assert sum(kind == "converted" for kind, _ in met) >= 4
-    assert sum(kind == "cmyk" for kind, _ in met) == 1
+    chosen = unusual + dice.sample(by_size[False], 25) + dice.sample(by_size[True], 2)
+    met = Counter(check(exact(data, name), data, name) for name, data in chosen)
+    assert met["plain"] >= 25
+    assert met["converted"] >= 4
+    assert met["cmyk"] == 1
 
 
 def test_fast_is_near_exact_where_it_shrinks(photo_export, pixels_of):

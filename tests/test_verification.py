@@ -180,25 +180,43 @@ def test_repacking_alone_is_no_damage(copy):
 RECIPES = {
     "passthrough": Recipe(image_mode="passthrough_jpeg", shard_size=5),
     "next_bucket": Recipe(
-        too_small_policy="next_bucket", next_bucket_max_crop=0.6, crop_strategy="corner_jitter"
+        too_small_policy="next_bucket", next_bucket_max_crop=0.6, crop_strategy="corner_jitter",
+        carry=("none",), subsampling_policy="adaptive_content",
     ),
     "other": Recipe(
         choice="log_ratio", crop_strategy="center", subsampling_policy="422", quality=80,
         mtime=1234567, carry=("width", "w"), duplicates="keep", base_resolution=256,
+        missing_caption_policy="drop",
     ),
-    "captioned": Recipe(choice="min_crop", missing_caption_policy="drop", carry=("none",)),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_exports_of_other_recipes_are_sound(name, drawn, tmp_path, inline):
-    out = tmp_path / "out"
-    report = fastbucket.export(drawn.paths, out, RECIPES[name], Resources(workers=1))
-    assert report.exported
+@pytest.fixture(scope="module", params=RECIPES)
+def other_export(request, drawn, tmp_path_factory) -> Path:
+    """Exports of the drawn source by other recipes."""
+    out = tmp_path_factory.mktemp(request.param) / "out"
+    fastbucket.export(drawn.paths, out, RECIPES[request.param], Resources(workers=1))
+    return out
+
+
+def test_exports_of_other_recipes_are_sound(other_export, inline):
     for fast in (True, False):
-        found = verify(out, fast=fast)
+        found = verify(other_export, fast=fast)
         assert found.problems == []
-        assert found.samples == report.exported
+        assert found.samples
+
+
+@pytest.mark.parametrize("other_export", ["passthrough"], indirect=True)
+def test_a_passthrough_export_holds_the_bytes_of_its_source(other_export, tmp_path, inline):
+    copy = Copy(shutil.copytree(other_export, tmp_path / "out"))
+    name = copy.edit("jpg", lambda raw: raw[:-2] + b"\xff\xfe\0\2\xff\xd9")
+    found = copy.verify()
+    named(found, copy.path, name, "is not the source's bytes")
+    named(found, copy.path, name, "bytes, the source")
+    name = copy.edit_json(sample=1, crop_x=0, w=copy.document(1)["w"] + 1)
+    found = copy.verify()
+    named(found, copy.path, name, "crop_x is 0, not -1")
+    named(found, copy.path, name[:-4] + "jpg", "the JSON says")
 
 
 def test_an_export_of_nothing_is_sound(copy):
@@ -211,19 +229,6 @@ def test_an_export_of_nothing_is_sound(copy):
     counts = {"exported": 0, "dropped": {"too_small": copy.manifest["source"]["samples"]}}
     copy.write_manifest(buckets=[], counts=counts, caption_sources=[])
     assert copy.verify().problems == []
-
-
-def test_a_passthrough_export_holds_the_bytes_of_its_source(drawn, tmp_path, inline):
-    fastbucket.export(drawn.paths, tmp_path / "out", RECIPES["passthrough"], Resources(workers=1))
-    copy = Copy(tmp_path / "out")
-    name = copy.edit("jpg", lambda raw: raw[:-2] + b"\xff\xfe\0\2\xff\xd9")
-    found = copy.verify()
-    named(found, copy.path, name, "is not the source's bytes")
-    named(found, copy.path, name, "bytes, the source")
-    name = copy.edit_json(sample=1, crop_x=0, w=copy.document(1)["w"] + 1)
-    found = copy.verify()
-    named(found, copy.path, name, "crop_x is 0, not -1")
-    named(found, copy.path, name[:-4] + "jpg", "the JSON says")
 
 
 def test_processes_find_what_one_process_finds(copy, monkeypatch):
@@ -469,7 +474,7 @@ def test_members_under_another_key(copy):
         ("uname", "root", "root:, not 0:0 without names"),
         ("gname", "wheel", ":wheel, not 0:0 without names"),
         ("mtime", 1, "mtime 1, the recipe says 0"),
-        ("linkname", "x", "a link or prefix"),
+        ("linkname", "x", "a link, device or prefix"),
     ],
 )
 def test_header_fields(copy, field, value, text):
@@ -483,6 +488,24 @@ def test_a_header_that_is_not_ustar(copy):
     data[:BLOCK] = gnu.tobuf(tarfile.GNU_FORMAT)
     copy.write(bytes(data))
     named(copy.verify(), copy.path, f"{copy.keys[0]}.jpg", "not ustar's")
+
+
+@pytest.mark.parametrize(
+    ("at", "text"),
+    [
+        (99, "behind the end of a name"),
+        (296, "behind the end of a name"),
+        (330, "device or prefix"),
+        (511, "device or prefix"),
+    ],
+)
+def test_a_header_with_bytes_that_tarfile_does_not_show(copy, at, text):
+    data = bytearray(tar_of(copy.members()))
+    data[at] = ord("x")
+    data[148:156] = b" " * 8
+    data[148:156] = b"%06o\0 " % sum(data[:BLOCK])
+    copy.write(bytes(data))
+    named(copy.verify(), copy.path, f"{copy.keys[0]}.jpg", text)
 
 
 @pytest.mark.parametrize("kind", [tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.XHDTYPE, b"L", b"S"])
@@ -616,6 +639,15 @@ def test_an_edited_manifest(copy, text):
     named(copy.verify(), "manifest.json", "", text)
 
 
+def test_a_recipe_of_another_version_may_know_less(copy):
+    del copy.manifest["recipe"]["decoder"]
+    copy.write_manifest()
+    named(copy.verify(), "manifest.json", "", "recipe: decoder is missing")
+    copy.manifest["software"]["fastbucket"] = "0.0.1"
+    copy.write_manifest()
+    assert copy.verify().problems == []
+
+
 @pytest.mark.parametrize(
     ("field", "value", "text"),
     [
@@ -675,7 +707,8 @@ JSON_DAMAGE: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "no scalar": lambda d: {"width": [1]},
     "width is of type NoneType, no scalar": lambda d: {"width": None},
     "w is beyond 64 bits": lambda d: {"w": 10**4000},
-    "is no UTF-8": lambda d: {"image_id": "\ud800"},
+    "can't encode character": lambda d: {"image_id": "\ud800"},
+    "can't encode": lambda d: {"filename": "\udfff"},
 }
 
 

@@ -11,7 +11,9 @@ import click
 @click.command("verify")
 @click.argument("out", type=click.Path(exists=True, file_okay=False))
 @click.option("--fast", is_flag=True, help="Check everything but decode no image.")
-@click.option("--workers", type=int, default=0, help="Worker processes; 0: one for every CPU.")
+@click.option(
+    "--workers", type=click.IntRange(0), default=0, help="Worker processes; 0: one for every CPU."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 def command(out: str, fast: bool, workers: int, as_json: bool, quiet: bool) -> None:
@@ -36,7 +38,9 @@ def command(out: str, fast: bool, workers: int, as_json: bool, quiet: bool) -> N
         for problem in found.problems:
             where = ": ".join(part for part in (problem.path, problem.member) if part)
             click.echo(f"{where}: {problem.text}")
-        verdict = "sound" if found.ok else f"{len(found.problems)} problems"
+        if found.more:
+            click.echo(f"and {found.more:,} more")
+        verdict = "sound" if found.ok else f"{found.total:,} problems"
         click.echo(
             f"{out}: {found.samples:,} samples, {found.shards:,} shards, "
             f"{tables.size(found.bytes)} in {found.seconds:.1f} s: {verdict}."

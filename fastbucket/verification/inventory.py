@@ -33,10 +33,15 @@ class Inventory:
     def key(self, index: int) -> str:
         return bytes(self._keys[index]).hex()
 
-    def place(self, index: int) -> tuple[int, int]:
-        """Index of the shard, and position within it."""
-        shard = int(np.searchsorted(self._starts, index, side="right")) - 1
-        return shard, index - int(self._starts[shard])
+    def places(self, indices: Sequence[int]) -> list[tuple[int, int]]:
+        """Index of the shard, and position within it, of each sample."""
+        at = np.asarray(indices, np.int64)
+        shards = np.searchsorted(self._starts, at, side="right") - 1
+        return list(zip(shards.tolist(), (at - self._starts[shards]).tolist(), strict=True))
+
+    def path(self, index: int) -> str:
+        """Path of the shard that a sample stands in."""
+        return self.paths[self.places([index])[0][0]]
 
     def repeated(self) -> Iterator[tuple[int, int]]:
         """Pairs of samples of one key, the earlier one first."""

@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .. import __version__
 from ..buckets import FAMILIES, Bucket, buckets
 from ..errors import RunError
 from ..format import DROP_REASONS, FORMAT, MANIFEST, MANIFEST_FIELDS, shard_path
@@ -27,6 +28,7 @@ _SHAPES: dict[str, Any] = {
         "splits": {str: int},
         "excluded": int,
         "broken": [{"archive": str, "why": str}],
+        "carried": [{"source": str, "name": str, "type": str}],
     },
     "counts": {"exported": int, "dropped": {str: int}},
     "buckets": [
@@ -91,7 +93,7 @@ def check(manifest: dict[str, Any], note: Callable[[str], None]) -> ManifestFact
                 note(text)
             if not wrong:
                 sound[name] = manifest[name]
-    recipe = _recipe(manifest.get("recipe"), note)
+    recipe = _recipe(manifest, note)
     if recipe is not None:
         for text in _recipe_flaws(manifest, recipe):
             note(text)
@@ -110,19 +112,35 @@ def check(manifest: dict[str, Any], note: Callable[[str], None]) -> ManifestFact
     )
 
 
-def _recipe(values: Any, note: Callable[[str], None]) -> Recipe | None:
-    """The recipe; None, and a note of why, where it is none."""
-    shapes: dict[str, Any] = {}
+def _recipe(manifest: dict[str, Any], note: Callable[[str], None]) -> Recipe | None:
+    """The recipe; None, and a note of why, where it is none.
+
+    An older version knew fewer fields: what it did not know has its default.
+    """
+    values = manifest.get("recipe")
+    if type(values) is not dict:
+        note(flaws(values, {}, "recipe")[0])
+        return None
+    software = manifest.get("software")
+    ours = not isinstance(software, dict) or software.get("fastbucket") == __version__
+    names = [field.name for field in fields(Recipe)]
+    if not ours:
+        names = [name for name in names if name in values]
+    for text in order_flaws(list(values), names, "recipe"):
+        note(text)
+    known = {name: values[name] for name in names if name in values}
+    wrong: list[str] = []
     for field in fields(Recipe):
-        default = field.default
-        shapes[field.name] = [type(default[0])] if isinstance(default, tuple) else type(default)
-        whole = isinstance(values, dict) and type(values.get(field.name)) is int
-        if isinstance(default, float) and whole:
-            shapes[field.name] = int  # 1 for 1.0
-    wrong = flaws(values, shapes, "recipe")
+        if field.name in known:
+            shape: Any = type(field.default)
+            if isinstance(field.default, tuple):
+                shape = [type(field.default[0])]
+            elif shape is float and type(known[field.name]) is int:
+                shape = int  # 1 for 1.0
+            wrong += flaws(known[field.name], shape, f"recipe.{field.name}")
     if not wrong:
         try:
-            return Recipe.from_json(values)
+            return Recipe.from_json(known)
         except RunError as error:
             wrong = [f"recipe: {error}"]
     for text in wrong:

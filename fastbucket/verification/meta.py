@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ..format import DROP_REASONS, META, sample_key, shard_path
+from ..format import DROP_REASONS, META, META_FIELDS, sample_key, shard_path
 from .findings import Tally
 from .inventory import Inventory
 from .sample import fingerprint
 from .shard import digest
 
-_COLUMNS = {
-    "image_id": "string",
-    "key": "string",
-    "source_archive": "string",
-    "source_member": "string",
-    "source_split": "string",
-    "source_bytes": "int64",
-    "source_w": "int32",
-    "source_h": "int32",
-    "orientation": "uint8",
-    "format": "string",
-    "reason": "string",
-    "detail": "string",
-    "bucket_id": "string",
-    "shard": "int32",
-    "position": "int32",
-}
 _SOURCE = (
     "source_archive",
     "source_member",
@@ -43,6 +27,7 @@ _SOURCE = (
     "source_w",
     "source_h",
 )
+_shard_path = lru_cache(maxsize=1 << 16)(shard_path)
 _BATCH = 1 << 16
 """Rows in memory at a time."""
 
@@ -78,8 +63,8 @@ class MetaCheck:
     def _read(self, path: Path, name: str, note: Callable[[str, str], None]) -> None:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             found = {field.name: str(field.type) for field in file.schema_arrow}
-            if found != _COLUMNS:
-                wrong = sorted(set(found.items()) ^ set(_COLUMNS.items()))
+            if found != META_FIELDS:
+                wrong = sorted(set(found.items()) ^ set(META_FIELDS.items()))
                 note(name, f"columns are off: {wrong}")
                 return
             for batch in file.iter_batches(_BATCH):
@@ -106,12 +91,13 @@ class MetaCheck:
         """Every kept row against the sample of its key."""
         rows = batch.to_pydict()
         keys: list[str] = rows["key"]
-        found = self._inventory.find(b"".join(digest(key) for key in keys)).tolist()
-        for at, index in enumerate(found):
+        indices = self._inventory.find(b"".join(digest(key) for key in keys)).tolist()
+        places = self._inventory.places(indices)
+        for at, (index, (number, position)) in enumerate(zip(indices, places, strict=True)):
             image_id, key = rows["image_id"][at], keys[at]
             if sample_key(image_id) != key:
                 self._tally.add(name, image_id, "its key is not that of its image_id", f": {key!r}")
-            claimed = shard_path(rows["bucket_id"][at], rows["shard"][at])
+            claimed = _shard_path(rows["bucket_id"][at], rows["shard"][at])
             if index < 0:
                 text = f"{META} places it here, and it is in no shard that could be read"
                 self._tally.add(claimed, key, text)
@@ -119,7 +105,6 @@ class MetaCheck:
             if self._seen[index]:
                 self._tally.add(name, image_id, "has more than one row")
             self._seen[index] = True
-            number, position = self._inventory.place(index)
             if (self._numbers.get(claimed), rows["position"][at]) != (number, position):
                 text = f"is elsewhere than {META} says"
                 detail = f": at {position}, not at {rows['position'][at]} of {claimed}"
@@ -151,9 +136,9 @@ class MetaCheck:
     def unseen(self) -> None:
         """After reading: samples of the shards that no row named."""
         for index in np.flatnonzero(~self._seen).tolist():
-            number, _ = self._inventory.place(index)
-            path, key = self._inventory.paths[number], self._inventory.key(index)
-            self._tally.add(path, key, f"has no row in {META}")
+            self._tally.add(
+                self._inventory.path(index), self._inventory.key(index), f"has no row in {META}"
+            )
 
 
 def _counts(column: pa.Array) -> dict[str, int]:

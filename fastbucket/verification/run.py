@@ -200,8 +200,8 @@ def _meta(
 
     inventory = Inventory([(listed.path, shard) for listed, shard in read])
     for first, second in inventory.repeated():
-        other, path = (inventory.paths[inventory.place(i)[0]] for i in (first, second))
-        tally.add(path, inventory.key(second), "its key is not unique", f": also in {other}")
+        other = f": also in {inventory.path(first)}"
+        tally.add(inventory.path(second), inventory.key(second), "its key is not unique", other)
     check = MetaCheck(inventory, tally)
     check.read(root, lambda path, text: found.add(path, "", text))
     for text in check.sums(facts.source, facts.counts):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import tarfile
 import time
 from array import array
@@ -20,13 +21,15 @@ from .sample import SampleCheck, Traits
 _MAGIC = slice(257, 265)
 _USTAR = b"ustar\x0000"
 _TYPE = slice(156, 157)
-_LINK, _PREFIX = slice(157, 257), slice(345, 512)
+_NAME, _DEVICES = slice(0, 100), slice(329, 345)
+_LINK, _OWNERS, _PREFIX = slice(157, 257), slice(265, 329), slice(345, 512)
 _ZERO_BLOCK = bytes(TAR_BLOCK)
 
 _IMAGE_LIMIT, _LIMIT = 1 << 30, 64 << 20
 """Bytes of a .jpg and of any other member; a larger one is damage, and is not read into memory."""
 
 _PROGRESS_SECONDS = 0.2
+_KEY = re.compile("[0-9a-f]{64}")
 
 
 class ListedShard(NamedTuple):
@@ -122,7 +125,7 @@ class ShardCheck:
 
 def digest(key: str) -> bytes:
     """The 32 bytes that a key spells; for a malformed one, which is a problem already, others."""
-    if len(key) == 64 and not set(key) - set("0123456789abcdef"):
+    if _KEY.fullmatch(key):
         return bytes.fromhex(key)
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
@@ -244,7 +247,9 @@ def _header_flaws(info: tarfile.TarInfo, block: bytes, mtime: int) -> Iterator[s
         yield f"mode {info.mode:04o}, not {TAR_MODE:04o}"
     if info.uid or info.gid or info.uname or info.gname:
         yield f"owner {info.uid}:{info.gid} {info.uname}:{info.gname}, not 0:0 without names"
+    elif any(block[_OWNERS]) or b"\0" in block[_NAME].rstrip(b"\0"):
+        yield "bytes behind the end of a name in its header"
     if info.mtime != mtime:
         yield f"mtime {info.mtime}, the recipe says {mtime}"
-    if any(block[_LINK]) or any(block[_PREFIX]):
-        yield "a link or prefix in its header, where zeros belong"
+    if any(block[_LINK]) or any(block[_PREFIX]) or block[_DEVICES].strip(b"\x000"):
+        yield "a link, device or prefix in its header, where zeros belong"
