@@ -68,13 +68,17 @@ class Decoder:
         convert = self._recipe.icc == "srgb" and PROFILES[profile] == "other"
         by_turbo = kind == KIND["jpeg"] and self._recipe.decoder != "vips" and not convert
         read = self._turbo.decode if by_turbo else vips.decoder(kind, convert)
+        is_jpeg = kind in (KIND["jpeg"], KIND["jpeg_other"])
         try:
+            if is_jpeg and not by_turbo:
+                turbo.check(data)
             rgbx = read(data, stored, shrink)
         except SampleError as error:
-            mended = mend.mended(data) if kind in (KIND["jpeg"], KIND["jpeg_other"]) else None
+            mended = mend.mended(data) if is_jpeg else None
             if mended is None:
                 raise
             try:
+                turbo.check(mended)  # at full size: shrunken, missing codes may pass unnoticed
                 rgbx = read(mended, stored, shrink)
             except SampleError:
                 raise error from None  # what is wrong with the file, not with our copy of it

@@ -10,6 +10,7 @@ a copy and the copy must pass the strict decoder: what passes has lost nothing.
 | progressive one whole scans may be missing)        | short still fails                  |
 | bytes between the segments of the header           | leaving them out                   |
 | restart markers out of step                        | numbering them anew                |
+| ICC chunks whose numbers make no profile           | leaving them out                   |
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ _SOI, _EOI = b"\xff\xd8", b"\xff\xd9"
 _SOS = 0xDA
 _SEQUENTIAL = (0xC0, 0xC1)
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_ICC = b"ICC_PROFILE\0"
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
 
 
@@ -45,6 +47,7 @@ def _clean_header(raw: bytes) -> tuple[bytes, int, int]:
     header does not reach an SOS.
     """
     parts, at, frame = [_SOI], 2, 0
+    profile: list[bytes] = []
     while True:
         at = raw.find(b"\xff", at)
         while 0 <= at < len(raw) - 1 and raw[at + 1] == 0xFF:
@@ -53,6 +56,8 @@ def _clean_header(raw: bytes) -> tuple[bytes, int, int]:
             return b"", -1, 0
         marker = raw[at + 1]
         if marker == _SOS:
+            if sorted(chunk[16:18] for chunk in profile) != _numbers(len(profile)):
+                parts = [part for part in parts if part not in profile]
             return b"".join(parts), at, frame
         if marker == 0 or marker in _STANDALONE:
             at += 2
@@ -63,7 +68,14 @@ def _clean_header(raw: bytes) -> tuple[bytes, int, int]:
         if marker in (0xD8, 0xD9) or size < 4:
             return b"", -1, 0
         parts.append(raw[at : at + size])
+        if marker == 0xE2 and parts[-1][4:16] == _ICC:
+            profile.append(parts[-1])
         at += size
+
+
+def _numbers(count: int) -> list[bytes]:
+    """What a profile of so many chunks has as the number and the count of each."""
+    return [bytes([number, count]) for number in range(1, count + 1)] if count < 256 else []
 
 
 def _renumbered(scans: bytes) -> bytes:

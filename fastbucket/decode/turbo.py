@@ -9,6 +9,22 @@ from ..errors import SampleError
 from ..geometry import Size
 
 
+def check(data: bytes | memoryview) -> None:
+    """Decode a JPEG whole and strictly for its verdict alone; SampleError("undecodable").
+
+    For what is decoded elsewhere: libvips does not notice every damage, least of all when it
+    shrinks on load. A JPEG that libjpeg-turbo cannot decode at all is left to libvips.
+    """
+    try:
+        simplejpeg.decode_jpeg_header(data, strict=False)
+    except (ValueError, RuntimeError):
+        return
+    try:
+        simplejpeg.decode_jpeg(data, "GRAY", strict=True)
+    except (ValueError, RuntimeError) as error:
+        raise SampleError("undecodable", str(error)) from None
+
+
 class Turbo:
     """A decoder with a buffer that grows to the largest image it has met."""
 
