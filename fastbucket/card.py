@@ -84,11 +84,13 @@ def _features(carried: Sequence[Carried]) -> list[str]:
 
 
 def _quoted(name: str) -> str:
-    """A YAML scalar: plain for an identifier, else in double quotes (a JSON string is one)."""
-    import json
-
-    plain = name.isidentifier() and name.isascii() and name.lower() not in _YAML_WORDS
-    return name if plain else json.dumps(name)
+    """A YAML scalar: plain for an identifier, else in double quotes."""
+    if name.isidentifier() and name.isascii() and name.lower() not in _YAML_WORDS:
+        return name
+    # YAML's escapes are JSON's, but for surrogate pairs: beyond ASCII it wants whole code points.
+    letters = (c if c.isprintable() else f"\\U{ord(c):08x}" for c in name)
+    escaped = "".join(f"\\{c}" if c in '"\\' and len(c) == 1 else c for c in letters)
+    return f'"{escaped}"'
 
 
 _YAML_WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
