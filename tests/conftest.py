@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import exported
+import hypothesis
 import pytest
 
 import fastbucket
@@ -20,6 +21,10 @@ from fastbucket.drawn_source import DrawnSource, drawn_source
 # Read by huggingface_hub when it is imported, whichever test does that first.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+
+# The same examples every time, however slow the machine; nothing is kept between runs.
+hypothesis.settings.register_profile("seeded", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("seeded")
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -89,8 +94,18 @@ def photo_source(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
     """The photos as tars: with six exact duplicates and enough shrunken ones to be a third."""
     folder = tmp_path_factory.mktemp("photos")
     subprocess.run(
-        [sys.executable, ROOT / "tools" / "make_source.py", photos, folder]
-        + ["--small-share", "0.33", "--duplicates", "6", "--per-tar", "100"],
+        [
+            sys.executable,
+            ROOT / "tools" / "make_source.py",
+            photos,
+            folder,
+            "--small-share",
+            "0.33",
+            "--duplicates",
+            "6",
+            "--per-tar",
+            "100",
+        ],
         check=True,
         stdout=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])},

@@ -83,7 +83,11 @@ def test_two_archives_of_one_name(tmp_path):
     "members",
     [
         [("a.jpg", SOUND), ("b.jpg", OTHER), ("a.jpg", OTHER)],
-        [("a.jpg", SOUND), ("b.jpg", OTHER), ("a.json", b"{}")],  # its members do not stand together
+        [
+            ("a.jpg", SOUND),
+            ("b.jpg", OTHER),
+            ("a.json", b"{}"),
+        ],  # its members do not stand together
     ],
 )
 def test_two_samples_of_one_image_id(tmp_path, members):
@@ -314,6 +318,8 @@ def test_captions_in_any_state(tmp_path):
     path = exported.write_tar(tmp_path / "photos.tar", members)
     report = run([path], tmp_path / "out")
     found = {s.json["image_id"].split("/")[1]: s for s in exported.samples(tmp_path / "out")}
-    assert {key: sample.txt for key, sample in found.items()} == {k: v for k, (_, v) in texts.items()}
+    assert {key: sample.txt for key, sample in found.items()} == {
+        k: v for k, (_, v) in texts.items()
+    }
     assert report.captions == 3
     assert found["blank"].json["caption_variant"] == ""

@@ -53,9 +53,7 @@ def test_every_family_is_sorted_and_without_repetition(family):
 
 
 def test_targets_at_512_are_exactly_half():
-    assert [(b.id, b.target) for b in FAMILY] == [
-        (f"p{w}x{h}", (w // 2, h // 2)) for w, h in SDXL
-    ]
+    assert [(b.id, b.target) for b in FAMILY] == [(f"p{w}x{h}", (w // 2, h // 2)) for w, h in SDXL]
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,9 @@ def test_one_room_knows_each_native_thing(library):
 
 def loaded(code: str) -> set[str]:
     """The heavy modules that a fresh interpreter has loaded after `code`."""
-    code += f"\nimport json, sys\nprint('\\n' + json.dumps([m for m in {HEAVY} if m in sys.modules]))"
+    code += (
+        f"\nimport json, sys\nprint('\\n' + json.dumps([m for m in {HEAVY} if m in sys.modules]))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,

@@ -74,7 +74,9 @@ _SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 # With red and green exchanged in its table of tags: decoded by libvips whatever the recipe says.
 PROFILE = encoded(
     photo(),
-    icc_profile=_SRGB.replace(b"rXYZ", b"?", 1).replace(b"gXYZ", b"rXYZ", 1).replace(b"?", b"gXYZ", 1),
+    icc_profile=_SRGB.replace(b"rXYZ", b"?", 1)
+    .replace(b"gXYZ", b"rXYZ", 1)
+    .replace(b"?", b"gXYZ", 1),
 )
 
 # Flaw -> (the sound file, the flawed one, Pillow's verdict, ours).

@@ -36,6 +36,7 @@ import fastbucket.transcode
 from fastbucket import Recipe
 from fastbucket.catalogue import KIND, KINDS, PROFILES
 from fastbucket.decode import Decoder
+from fastbucket.draw import draw
 from fastbucket.orientation import upright
 from fastbucket.sources.probe import probe
 
@@ -127,6 +128,12 @@ def cmyk_by_libvips_profile(data: bytes) -> np.ndarray:
         return np.asarray(to_srgb.apply(image))
 
 
+def swapped_profile() -> bytes:
+    """sRGB with red and green exchanged in its table of tags."""
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return srgb.replace(b"rXYZ", b"?", 1).replace(b"gXYZ", b"rXYZ", 1).replace(b"?", b"gXYZ", 1)
+
+
 def test_exact_pixels_of_drawings(drawn_export, pixels_of):
     """All that are kept: each orientation, grey, CMYK, alpha, progressive, WebP."""
     exact = pixels_of(Recipe(fidelity="exact"))
@@ -177,6 +184,24 @@ def test_fast_is_exact_where_nothing_can_shrink(drawn_export, pixels_of):
         assert same == (sample.json["scale"] > 1 / 4)
 
 
+@pytest.mark.parametrize("kind", ["plain", "profile", "cmyk"])
+@pytest.mark.parametrize("decoder", ["turbo", "vips"])
+@pytest.mark.parametrize("size", [(2403, 1801), (1797, 2406), (2401, 2402)])
+def test_sides_that_no_shrink_divides(pixels_of, kind, decoder, size):
+    """libjpeg-turbo rounds a shrunken side up, libvips down; no pixel may move for either."""
+    pixels = draw(size[0] // 4 + 1, size[1] // 4 + 1, 5).repeat(4, axis=0).repeat(4, axis=1)
+    image = Image.fromarray(np.ascontiguousarray(pixels[: size[1], : size[0]]))
+    file = io.BytesIO()
+    options = {"icc_profile": swapped_profile()} if kind == "profile" else {}
+    image.convert("CMYK" if kind == "cmyk" else "RGB").save(file, "JPEG", quality=95, **options)
+    for base in (512, 256):  # shrunken to a half and to a quarter
+        exact = pixels_of(Recipe(fidelity="exact", base_resolution=base))(file.getvalue(), "x")
+        fast = pixels_of(Recipe(decoder=decoder, base_resolution=base))(file.getvalue(), "x")
+        assert psnr(fast, exact) >= 40
+        for edge in (np.s_[:8], np.s_[-8:], np.s_[:, :8], np.s_[:, -8:]):
+            assert psnr(fast[edge], exact[edge]) >= 34
+
+
 def test_either_decoder_gives_the_same_pixels(drawn_export, pixels_of):
     """simplejpeg and libvips both carry libjpeg-turbo; at full size and shrunken on load."""
     for fidelity in ("exact", "fast"):
@@ -191,8 +216,7 @@ def test_either_decoder_gives_the_same_pixels(drawn_export, pixels_of):
 
 def test_other_settings_of_colour(drawn_export, pixels_of):
     """icc: ignore keeps the numbers, here of a JPEG whose profile swaps red and green."""
-    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    swapped = srgb.replace(b"rXYZ", b"?", 1).replace(b"gXYZ", b"rXYZ", 1).replace(b"?", b"gXYZ", 1)
+    swapped = swapped_profile()
     rgb = np.empty((520, 520, 3), np.uint8)
     rgb[:] = (200, 40, 90)
     file = io.BytesIO()

@@ -34,7 +34,7 @@ def allowed(source, size) -> float:
 
 
 def noise(w: int, h: int, seed: int = 0) -> np.ndarray:
-    """(h, w, 4) uint8 of the harshest kind: any value beside any other, black and white included."""
+    """(h, w, 4) uint8 of the harshest kind: any value beside any other, black and white too."""
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 256, (h, w, 4), dtype=np.uint8)
     pixels[rng.random((h, w)) < 0.2] = 0

@@ -273,7 +273,7 @@ def test_another_recipe_on_a_finished_export_is_refused(drawn, finished, fields,
 
 def test_another_recipe_or_source_on_a_half_done_export_is_refused(drawn, drawn_export, unfinished):
     shards = exported.digests(unfinished)
-    with pytest.raises(RunError, match="unfinished export.*quality: 95 -> 90"):
+    with pytest.raises(RunError, match=r"unfinished export.*quality: 95 -> 90"):
         fastbucket.export(drawn.paths, unfinished, Recipe(shard_size=2, quality=90), ONE)
     with pytest.raises(RunError, match="another source"):
         fastbucket.export(drawn.paths[:2], unfinished, RECIPE, ONE)
