@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,7 +61,7 @@ def fill(out: Path, state: Path, records: Sequence[Record], shard_size: int) -> 
     if not any(record.drops for record in records):
         return [Final(r.number, r.samples, r.bytes, r.sha256) for r in records]
     bucket_id = records[0].bucket_id
-    journal = state / "fill" / f"{bucket_id}.json"
+    journal = journal_path(state, bucket_id)
     if not journal.is_file():
         finals, changed = _stage(out, state, records, shard_size)
         facts = {"finals": finals, "changed": changed, "planned": len(records)}
@@ -84,9 +85,15 @@ def fill(out: Path, state: Path, records: Sequence[Record], shard_size: int) -> 
     for record in records:
         short_path(state, bucket_id, record.number).unlink(missing_ok=True)
     folder = (out / shard_path(bucket_id, 0)).parent
-    if not finals and folder.is_dir():
-        folder.rmdir()
+    if not finals:
+        with suppress(OSError):  # not there, or somebody's file in it
+            folder.rmdir()
     return finals
+
+
+def journal_path(state: Path, bucket_id: str) -> Path:
+    """The file whose presence commits the filling of a bucket."""
+    return state / "fill" / f"{bucket_id}.json"
 
 
 def _staged(state: Path, bucket_id: str, number: int) -> Path:

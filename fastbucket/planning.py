@@ -102,7 +102,8 @@ class _Rows:
                 at = int(row - self._starts[archive])
                 self._progress.advance(1)
                 size = int(sizes[at])
-                if size <= 0:  # absent or empty: a folder has no file to open for it
+                beyond = part != "image" and size > sidecar.SIDECAR_LIMIT
+                if size <= 0 or beyond:  # absent or empty: a folder has no file to open for it
                     yield memoryview(b"")
                     continue
                 size = size if limit is None else min(size, limit)

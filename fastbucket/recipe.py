@@ -145,7 +145,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
 def source_date_epoch() -> int:
     """SOURCE_DATE_EPOCH in seconds, 0 where it is not set (reproducible-builds.org)."""
     value = os.environ.get("SOURCE_DATE_EPOCH", "0")
-    if not value.isdigit():
+    if not (value.isascii() and value.isdecimal()):
         raise RunError(f"SOURCE_DATE_EPOCH: {value!r} is no whole number of seconds")
     return int(value)
 

@@ -18,10 +18,11 @@ import xxhash
 from .catalogue import Archive
 from .engines.local import Local
 from .errors import RunError
-from .format import INPUT_ERRORS, MANIFEST, STATE
+from .format import INPUT_ERRORS, MANIFEST, STATE, shard_path
 from .progress import Progress, Silent
 from .recipe import Recipe, Resources
 from .report import Report
+from .shard import output_error
 from .sources import KINDS
 from .sources.locate import archives as locate
 from .state import State
@@ -109,11 +110,11 @@ def _start(
         sources = [sources]
     excluded = frozenset(exclude)
     archives = locate(sources, splits)
-    _check_apart(archives, run.out)
+    _check_apart(sources, archives, run.out)
     listing = [KINDS[archive.kind].listing(archive) for archive in archives]
     stamps = {archive.path: KINDS[archive.kind].stamp(archive) for archive in archives}
     export_id = _export_id(run.recipe, listing, excluded)
-    with State(run.out, overwrite) as state:
+    with State(run.out, overwrite and not dry) as state:
         if dry:
             state.prepare()
         elif (done := state.claim(export_id, run.recipe, stamps)) is not None:
@@ -121,7 +122,10 @@ def _start(
 
             state.remove()
             return outcome.complete(run.out, done)
-        report = _work(run, archives, stamps, excluded, export_id, licence, dry)
+        try:
+            report = _work(run, archives, stamps, excluded, export_id, licence, dry)
+        except OSError as error:
+            raise output_error(run.out, error) from error
         if not dry or (run.out / MANIFEST).is_file():
             state.remove()  # a complete export keeps no state
     return report
@@ -156,21 +160,30 @@ def _work(
         planning.write(made, tables, run.out / STATE)
         with run.timed("export"):
             records = _export(run, engine, made, report)
+    for archive in archives:
+        if KINDS[archive.kind].stamp(archive) != stamps[archive.path]:
+            raise RunError(
+                f"{archive.path} changed while it was exported; what was made of it cannot be "
+                "trusted. Use --overwrite to start afresh"
+            )
     with run.timed("finish"):
         outcome.finish(run.out, run.recipe, made, tables, records, report, len(excluded), licence)
     report.status = "exported"
     return report
 
 
-def _check_apart(archives: Sequence[Archive], out: Path) -> None:
+def _check_apart(
+    sources: Sequence[str | os.PathLike[str]], archives: Sequence[Archive], out: Path
+) -> None:
     """The output must not be scanned as a source by the next run."""
     own = out.resolve()
+    for named in sources:
+        if Path(named).is_dir() and Path(named).resolve() in own.parents:
+            raise RunError(f"the output folder {out} lies in the source {named}")
     for archive in archives:
         source = Path(archive.path).resolve()
         if own in (source, *source.parents):
             raise RunError(f"{archive.path} lies in the output folder {out}; choose another one")
-        if archive.kind == "folder" and source in own.parents:
-            raise RunError(f"the output folder {out} lies in the source {archive.path}")
 
 
 def _export_id(recipe: Recipe, listing: Sequence[str], excluded: frozenset[str]) -> str:
@@ -189,9 +202,9 @@ def _export(run: _Run, engine: Local, made: Plan, report: Report) -> dict[int, l
     records: dict[int, Record] = {}
     missing: list[int] = []
     for number, shard in enumerate(made.shards):
-        path = record_path(state, made.buckets[shard.bucket].id, shard.number)
-        if path.is_file():
-            records[number] = Record.read(path)
+        record = Record.read(record_path(state, made.buckets[shard.bucket].id, shard.number))
+        if record is not None and _is_there(run.out, record):
+            records[number] = record
         else:
             missing.append(number)
     report.resumed_shards = len(records)
@@ -200,6 +213,7 @@ def _export(run: _Run, engine: Local, made: Plan, report: Report) -> dict[int, l
         run.progress.say(f"{len(records)} of {len(made.shards)} shards are there already")
     run.progress.phase("export", todo, "samples")
     errors = sum(_is_error(drop) for record in records.values() for drop in record.drops)
+    _limit_errors(run, report.dropped.get("unreadable", 0) + errors, [])
     for number, record in engine.map("fastbucket.task:ShardTask", missing, run.progress.advance):
         records[number] = record
         errors += sum(_is_error(drop) for drop in record.drops)
@@ -208,6 +222,20 @@ def _export(run: _Run, engine: Local, made: Plan, report: Report) -> dict[int, l
     for number in sorted(records):
         by_bucket.setdefault(made.shards[number].bucket, []).append(records[number])
     return by_bucket
+
+
+def _is_there(out: Path, record: Record) -> bool:
+    """Whether the tar of a record exists in its full size, or has gone into a filled bucket."""
+    from .fill import journal_path
+    from .task import short_path
+
+    state = out / STATE
+    if journal_path(state, record.bucket_id).is_file():
+        return True
+    path = out / shard_path(record.bucket_id, record.number)
+    if record.drops:
+        path = short_path(state, record.bucket_id, record.number)
+    return path.is_file() and path.stat().st_size == record.bytes
 
 
 def _is_error(drop: Drop) -> bool:

@@ -47,7 +47,7 @@ class ShardFile:
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
             self._fd = os.open(self._temporary, flags, 0o644)
         except OSError as error:
-            raise _output_error(self._temporary, error) from None
+            raise output_error(self._temporary, error) from None
 
     def __enter__(self) -> ShardFile:
         return self
@@ -67,7 +67,7 @@ class ShardFile:
         try:
             write_all(self._fd, self._blocks)
         except OSError as error:
-            raise _output_error(self._temporary, error) from None
+            raise output_error(self._temporary, error) from None
         self._blocks.clear()
         self._waiting = 0
 
@@ -87,7 +87,7 @@ class ShardFile:
             os.replace(self._temporary, path)
             fsync_directory(path.parent)
         except OSError as error:
-            raise _output_error(path, error) from None
+            raise output_error(path, error) from None
         return self._hash.hexdigest()
 
     def __exit__(
@@ -102,7 +102,8 @@ class ShardFile:
             self._temporary.unlink(missing_ok=True)
 
 
-def _output_error(path: Path, error: OSError) -> RunError:
+def output_error(path: Path, error: OSError) -> RunError:
+    """What to say where writing below `path` fails."""
     return RunError(
         f"cannot write {path}: {error.strerror or error}. Make room or mend the permission; the "
         "same command goes on from the last whole shard"

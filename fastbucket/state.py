@@ -10,12 +10,14 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import shutil
 import socket
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,9 +26,6 @@ from .errors import RunError
 from .format import BUCKETS, CARD, FORMAT, MANIFEST, META, STATE
 from .recipe import Recipe
 from .shard import TEMPORARY
-
-_OURS = (MANIFEST, STATE, BUCKETS, META, CARD)
-"""What --overwrite removes, the manifest first: without it nothing looks complete."""
 
 
 class State:
@@ -42,7 +41,9 @@ class State:
             raise RunError(f"cannot work in {out}: {error.strerror}") from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise RunError(f"cannot lock {out}: {error.strerror}") from None
             self._lock.seek(0)
             holder = self._lock.read().strip() or "another process"
             self._lock.close()
@@ -68,23 +69,32 @@ class State:
 
     def _is_ours(self) -> bool:
         """Whether there is an export here, finished or not; a README.md is in many a folder."""
-        manifest = self.out / MANIFEST
         if (self.path / "run.json").is_file():
             return True
-        return manifest.is_file() and _load(manifest).get("format") == FORMAT
+        try:
+            facts = json.loads((self.out / MANIFEST).read_text())
+        except (OSError, ValueError):  # none, or damaged: then the shards have to speak for it
+            return any(self.out.glob(f"{BUCKETS}/p*x*/shard-*.tar"))
+        return isinstance(facts, dict) and facts.get("format") == FORMAT
 
     def _clear(self, keep: tuple[str, ...] = ()) -> None:
-        """Remove what is ours but for the lock and what is to be kept of the state."""
-        for name in _OURS:
-            path = self.out / name
-            if name == STATE:
-                for inside in path.iterdir():
-                    if inside.name not in ("lock", *keep):
-                        shutil.rmtree(inside) if inside.is_dir() else inside.unlink()
-            elif path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+        """Remove what is ours but for the lock and what is to be kept of the state.
+
+        The manifest first: without it nothing looks complete. run.json last, made for the purpose
+        if need be: whoever is killed in between leaves a folder that is still known as ours.
+        """
+        run = self.path / "run.json"
+        if not run.is_file():
+            run.write_text('{"export_id": "", "recipe": {}, "stamps": {}}')
+        for name in (MANIFEST, CARD):
+            (self.out / name).unlink(missing_ok=True)
+        for folder in (self.path / "shards", self.out / META, self.out / BUCKETS):
+            if folder.is_dir():
+                shutil.rmtree(folder)
+        for inside in self.path.iterdir():
+            if inside.name not in ("lock", run.name, *keep):
+                shutil.rmtree(inside) if inside.is_dir() else inside.unlink()
+        run.unlink()
 
     def claim(
         self, export_id: str, recipe: Recipe, stamps: Mapping[str, str]
@@ -106,16 +116,25 @@ class State:
             same, begun = facts["export_id"] == export_id, any(self.path.glob("shards/*.json"))
             if begun and not same:
                 self._refuse("an unfinished export", facts["recipe"], recipe)
+            if begun and facts.get("software") != versions():
+                raise RunError(
+                    f"{self.out} holds an unfinished export by other versions "
+                    f"({facts.get('software')}; now {versions()}), which may write other bytes. "
+                    "Install those to go on, or use --overwrite to start afresh"
+                )
             if begun and sorted(facts["stamps"].values()) != sorted(stamps.values()):
                 self._refuse_changed(facts["stamps"], stamps)
             if not begun:
                 self._clear(keep=("catalogue",))
-        else:
-            self._check_empty()
         self.prepare()
         for folder in ("shards", "short", "fill"):
             (self.path / folder).mkdir(exist_ok=True)
-        facts = {"export_id": export_id, "recipe": recipe.to_json(), "stamps": dict(stamps)}
+        facts = {
+            "export_id": export_id,
+            "recipe": recipe.to_json(),
+            "stamps": dict(stamps),
+            "software": versions(),
+        }
         temporary = run.with_name(run.name + ".tmp")
         temporary.write_text(json.dumps(facts, indent=1))
         os.replace(temporary, run)
@@ -123,7 +142,12 @@ class State:
         return None
 
     def prepare(self) -> None:
-        """Room for a catalogue: all that a dry run needs. It serves any recipe."""
+        """Room for a catalogue: all that a dry run needs. It serves any recipe.
+
+        Raises RunError where the folder holds something else than an export.
+        """
+        if not self._is_ours():
+            self._check_empty()
         (self.path / "catalogue").mkdir(exist_ok=True)
 
     def _check_empty(self) -> None:
@@ -170,6 +194,17 @@ class State:
     def remove(self) -> None:
         """The export is complete: the state has served. The lock goes with it."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that decide bytes, without loading one of them."""
+    found = {}
+    for package in ("fastbucket", "simplejpeg", "pyvips-binary", "numba"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # libvips of the system, say
+            found[package] = "?"
+    return found
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -81,14 +81,21 @@ class Record(NamedTuple):
 
     def write(self, path: Path) -> None:
         temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text(json.dumps(self._asdict()))
+        with open(temporary, "w") as file:
+            json.dump(self._asdict(), file)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)
 
     @classmethod
-    def read(cls, path: Path) -> Record:
-        fields = json.loads(path.read_text())
-        fields["drops"] = [Drop(*drop) for drop in fields["drops"]]
-        return cls(**fields)
+    def read(cls, path: Path) -> Record | None:
+        """The record; None where there is none that is whole, so that the shard is made again."""
+        try:
+            fields = json.loads(path.read_text())
+            fields["drops"] = [Drop(*drop) for drop in fields["drops"]]
+            return cls(**fields)
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
+            return None
 
 
 def record_path(state: Path, bucket_id: str, number: int) -> Path:

@@ -110,7 +110,7 @@ def test_licence(drawn_export, licence):
 @pytest.mark.parametrize(
     "name",
     ["no", "Yes", "null", "~", "n", "1", "1.5", "1e3", "0x1F", "2020-01-01", "a: b", "a # b", "- a",
-     "'", '"', "a\nb", "", " ", "ä", "日本", "&a", "*a", "{a}", "[a]", "!a", "%a", "@a", "`a", 
+     "'", '"', "a\nb", "", " ", "ä", "日本", "&a", "*a", "{a}", "[a]", "!a", "%a", "@a", "`a",
      "a\tb", "\u2028", "NaN", "_1", "False", "\x7f", "\x85", "😀", "\\u0041", "=", "<<"],
 )  # fmt: skip
 def test_any_field_name_survives_yaml(drawn_export, name):

@@ -156,7 +156,7 @@ def test_ctrl_c_ends_soon_with_130_and_no_half_shard(tmp_path: Path) -> None:
     command += ["--shard-size", "8", "--workers", "2"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while not list(out.glob("buckets/*/*.tar")):
+    while not list(out.glob(".fastbucket/shards/*.json")):  # a shard is finished with its record
         assert time.monotonic() < deadline
         assert process.poll() is None, "it ended before it could be interrupted"
         time.sleep(0.01)

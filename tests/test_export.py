@@ -289,11 +289,33 @@ def test_manifest_of_the_default_recipe(photo_export):
     assert Recipe.from_json(manifest) == Recipe()
 
 
-def test_the_recipe_of_a_manifest_repeats_the_export(drawn_export, tmp_path):
-    recipe = Recipe.from_json(drawn_export.manifest)
-    report = fastbucket.export(drawn_export.sources, tmp_path / "again", recipe, ONE)
+class Watch:
+    """A progress that notes its phases, their totals and how far they came."""
+
+    def __init__(self, phases: list[tuple[str, int]]) -> None:
+        self.phases = phases
+        self.done: list[int] = []
+
+    def phase(self, name: str, total: int, unit: str) -> None:
+        self.phases.append((name, total))
+        self.done.append(0)
+
+    def advance(self, n: int) -> None:
+        self.done[-1] += n
+
+    def say(self, text: str) -> None: ...
+
+
+def test_one_worker_and_the_recipe_of_a_manifest_repeat_the_export(drawn, drawn_export, tmp_path):
+    """The bytes that two workers wrote; and progress that comes to its totals."""
+    recipe, watch = Recipe.from_json(drawn_export.manifest), Watch([])
+    report = fastbucket.export(drawn.paths, tmp_path / "again", recipe, ONE, progress=watch)
     assert report.export_id == drawn_export.manifest["export_id"]
     assert exported.digests(tmp_path / "again") == exported.digests(drawn_export.out)
+    totals = dict(watch.phases)
+    assert totals["scan"] == 3
+    assert totals["export"] == drawn.kept + 2  # and two that turn out to be damaged
+    assert watch.done == [total for _, total in watch.phases]
 
 
 def test_report_is_json(any_export):
@@ -325,32 +347,6 @@ def test_a_plan_says_what_an_export_finds_and_keeps_its_scan(drawn, drawn_export
     assert phases[0] == ("scan", 0)  # no archive is scanned again
     assert report.exported == done.exported
     assert exported.digests(tmp_path / "out") == exported.digests(drawn_export.out)
-
-
-class Watch:
-    """A progress that notes its phases, their totals and how far they came."""
-
-    def __init__(self, phases: list[tuple[str, int]]) -> None:
-        self.phases = phases
-        self.done: list[int] = []
-
-    def phase(self, name: str, total: int, unit: str) -> None:
-        self.phases.append((name, total))
-        self.done.append(0)
-
-    def advance(self, n: int) -> None:
-        self.done[-1] += n
-
-    def say(self, text: str) -> None: ...
-
-
-def test_progress_comes_to_its_totals(drawn, tmp_path):
-    watch = Watch([])
-    fastbucket.export(drawn.paths, tmp_path / "out", Recipe(), ONE, progress=watch)
-    totals = dict(watch.phases)
-    assert totals["scan"] == 3
-    assert totals["export"] == drawn.kept + 2  # and two that turn out to be damaged
-    assert watch.done == [total for _, total in watch.phases]
 
 
 # What the recipe changes

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -23,11 +23,13 @@ RECIPE = Recipe(shard_size=2)  # that of drawn_export: many small shards, and ga
 ONE, TWO = Resources(workers=1), Resources(workers=2)
 
 SCRIPT = """
-import json, sys
+import json, resource, sys
 import fastbucket
 from fastbucket import Recipe, Resources
 
-paths, out, recipe, workers = json.loads(sys.argv[1])
+paths, out, recipe, workers, limit = json.loads(sys.argv[1])
+if limit:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 try:
     fastbucket.export(paths, out, Recipe.from_json(recipe), Resources(workers=workers))
 except fastbucket.RunError as error:
@@ -35,17 +37,15 @@ except fastbucket.RunError as error:
 """
 
 
-def start(paths, out: Path, recipe: Recipe, workers: int = 2, **options) -> subprocess.Popen:
-    import json
-
-    arguments = json.dumps([[str(p) for p in paths], str(out), recipe.to_json(), workers])
+def start(paths, out: Path, recipe: Recipe, limit: int = 0) -> subprocess.Popen:
+    """An export by two workers in a process of its own; no file may have more bytes than limit."""
+    arguments = json.dumps([[str(p) for p in paths], str(out), recipe.to_json(), 2, limit])
     return subprocess.Popen(
         [sys.executable, "-c", SCRIPT, arguments],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-        **options,
     )
 
 
@@ -154,7 +154,7 @@ def test_interrupted_killed_and_resumed(drawn, drawn_export, tmp_path):
 
 def test_photos_by_one_worker_killed_and_resumed(photo_export, tmp_path):
     out = tmp_path / "out"
-    process = start(photo_export.sources, out, Recipe(), workers=2)
+    process = start(photo_export.sources, out, Recipe())
     wait_for_shards(process, out, 3)
     process.kill()
     process.communicate(timeout=20)
@@ -180,11 +180,7 @@ def test_a_worker_that_dies_is_noticed_and_the_run_resumes(drawn, drawn_export, 
 def test_an_output_error_stops_the_run_and_the_run_resumes(drawn, drawn_export, tmp_path):
     """No file may grow beyond 128 KiB: as a full disk, some shards get through and one does not."""
     out = tmp_path / "out"
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (128 << 10, 128 << 10))
-
-    process = start(drawn.paths, out, RECIPE, preexec_fn=limit)
+    process = start(drawn.paths, out, RECIPE, limit=128 << 10)
     _, words = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "RunError: cannot write" in words

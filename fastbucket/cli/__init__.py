@@ -13,7 +13,7 @@ import click
 from .. import __version__
 from ..errors import RunError
 
-COMMANDS = ("export", "verify", "buckets", "demo")
+COMMANDS = ("export", "verify", "buckets", "bench", "demo")
 """One module each, in the order in which help lists them."""
 
 
@@ -55,5 +55,7 @@ def main() -> None:
         click.echo(f"fastbucket: {error}", err=True)
         sys.exit(1)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("fastbucket: interrupted; the same command goes on from here", err=True)
+        click.echo(
+            "fastbucket: interrupted; an export goes on from here with the same command", err=True
+        )
         sys.exit(130)

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ..errors import RunError
 from ..recipe import Recipe, Resources
 from .options import options, recipe, resources
 
@@ -16,6 +17,14 @@ def _pair(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -
         if "=" not in value:
             raise click.BadParameter(f"{value!r} is not NAME=PATTERN", ctx, param)
     return [tuple(value.split("=", 1)) for value in values]
+
+
+def _listed(file: Any) -> list[str]:
+    """The lines of --exclude."""
+    try:
+        return [line.strip() for line in file if line.strip()]
+    except UnicodeDecodeError as error:
+        raise RunError(f"--exclude {file.name}: not UTF-8: {error.reason}") from None
 
 
 @click.command("export")
@@ -82,7 +91,7 @@ def command(
     progress = tables.progress(verbosity)
     call: dict[str, Any] = {
         "splits": splits,
-        "exclude": [line.strip() for line in exclude if line.strip()] if exclude else [],
+        "exclude": _listed(exclude) if exclude else [],
         "overwrite": overwrite,
         "progress": progress,
     }

@@ -48,6 +48,8 @@ def _decode(
             )
         memory = image.bandjoin(255).write_to_memory()
     except pyvips.Error as error:
+        if convert:  # a profile that lcms cannot use counts as none; damaged pixels fail again
+            return _decode(kind, False, data, stored, shrink)
         raise SampleError("undecodable", one_line(error)) from None
     return np.frombuffer(memory, np.uint8).reshape(image.height, image.width, 4)
 

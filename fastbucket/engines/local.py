@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Any
@@ -35,7 +36,8 @@ class _Worker:
                 [
                     sys.executable,
                     "-c",
-                    "import sys; from fastbucket.engines.worker import main;"
+                    # No import from the folder the user stands in: PYTHONPATH has all of our path.
+                    "import sys; sys.path.pop(0); from fastbucket.engines.worker import main;"
                     " main(int(sys.argv[1]), int(sys.argv[2]))",
                     str(theirs.fileno()),
                     str(os.getpid()),
@@ -52,12 +54,14 @@ class _Worker:
                 },
             )
         self.connection = Connection(ours.detach())
-        self.connection.send(setup)
+        with suppress(BrokenPipeError, ConnectionResetError):  # its end shows when it is read from
+            self.connection.send(setup)
         self.task: tuple[Any] | None = None
 
     def start(self, job: str, task: Any) -> None:
         self.task = (task,)
-        self.connection.send((job, task))
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self.connection.send((job, task))
 
     def end(self) -> None:
         self.connection.close()

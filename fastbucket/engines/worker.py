@@ -1,8 +1,7 @@
 """The process that does tasks: started by `local`, talked to over one socket.
 
     parent -> worker   (job, task)            None: no more work
-    worker -> parent   ("done", result) | ("progress", n) | ("sample", ...) | ("run_error", text)
-                       | ("bug", traceback)
+    worker -> parent   ("done", result) | ("progress", n) | ("run_error", text) | ("bug", traceback)
 
 A job is named "module:factory"; factory(setup) is called once in a worker and returns the function
 that is called with each task and with a function that reports progress.
@@ -31,10 +30,10 @@ def main(fd: int, parent: int) -> None:
     connection = Connection(fd)
     setup = connection.recv()
     jobs: dict[str, Callable[..., Any]] = {}
-    for module in setup.get("preload", ()):
-        if not connection.poll():
-            import_module(module)
     try:
+        for module in setup.get("preload", ()):
+            if not connection.poll():
+                import_module(module)
         while (message := connection.recv()) is not None:
             job, task = message
             try:
@@ -44,6 +43,8 @@ def main(fd: int, parent: int) -> None:
                 result = jobs[job](task, lambda n: connection.send(("progress", n)))
             except RunError as error:
                 connection.send(("run_error", str(error)))
+            except OSError as error:  # of our own files: those of the source are RunErrors
+                connection.send(("run_error", f"{error.filename or 'a file'}: {error.strerror}"))
             except Exception:  # noqa: BLE001 a bug: the parent shows it and stops the run
                 connection.send(("bug", traceback.format_exc()))
             else:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TextIO
 
-from ..catalogue import Archive
+from ..catalogue import Archive, text
 from ..errors import RunError
 from ..kernels.suffixes import IMAGES
 from .braces import braces
@@ -113,7 +113,8 @@ def _in_folder(path: str) -> list[Archive]:
     if tars:
         return [_tar(os.path.join(path, os.fsdecode(name))) for name in tars]
     if images or _has_image(path, inside):
-        return [Archive("folder", path, os.path.basename(path) or "root", "", 0)]
+        name = text(os.fsencode(os.path.basename(path))) or "root"
+        return [Archive("folder", path, name, "", 0)]
     raise RunError(f"source {path}: a folder with neither tars nor images in it")
 
 
@@ -145,7 +146,7 @@ def _tar(path: str) -> Archive:
         if name.rpartition(".")[2].lower() in IMAGES:
             hint = " A single image is no source: name the folder that it is in."
         raise RunError(f"source {path}: not a tar: {_why(block)}.{hint}")
-    return Archive("tar", path, name.removesuffix(".tar"), "", size)
+    return Archive("tar", path, text(os.fsencode(name)).removesuffix(".tar"), "", size)
 
 
 def _compressed(path: str, how: str) -> RunError:

@@ -1,0 +1,166 @@
+"""The benchmarks run, their lines are whole, and the page is made of them and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import simplejpeg
+
+from fastbucket import Recipe, Transcoder
+from fastbucket.errors import SampleError
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT))  # benchmarks are no part of the package
+
+from benchmarks import record, report  # noqa: E402
+from benchmarks.contenders import CONTENDERS, contender  # noqa: E402
+from benchmarks.exports import EXPORTS, exporter  # noqa: E402
+from benchmarks.exports.replaced import choose  # noqa: E402
+from benchmarks.figures import ABSENT, Figure  # noqa: E402
+from benchmarks.sof import frame  # noqa: E402
+from benchmarks.targets import TARGETS, Target  # noqa: E402
+
+
+def run(module: str, work: Path, *arguments: str | Path) -> str:
+    """The output of a quick run on drawn images, without the environments of other contenders."""
+    options = ["--quick", "--draw", "--work", work]
+    return subprocess.run(
+        [sys.executable, "-m", module, *map(str, options), *map(str, arguments)],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])},
+    ).stdout
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("benchmarks")
+
+
+@pytest.fixture(scope="module")
+def figures(work: Path) -> list[Figure]:
+    """Of a comparison of three contenders, one of which cannot take part."""
+    chosen = ["--corpus", "imagenet", "--contender", "floor", "ours", "pillow_simd"]
+    lines = run("benchmarks.runs.transcode", work, *chosen).splitlines()
+    return [Figure.read(line) for line in lines]
+
+
+def test_lines_have_the_fields(figures: list[Figure]) -> None:
+    for figure in figures:
+        assert figure.bench in ("transcode/imagenet", "resize/imagenet")
+        assert figure.quick
+        assert figure.at
+        assert {"cpu", "cores", "memory_gb", "system", "load"} <= set(figure.machine)
+        if figure.metric == ABSENT:
+            assert figure.note
+        else:
+            assert figure.value == np.median(figure.rounds)
+    found = {(f.name, f.metric): f for f in figures if f.bench == "transcode/imagenet"}
+    for name in ("floor", "ours"):
+        timed = found[contender(name).NAME, "ms"]
+        assert timed.value
+        assert timed.value > 0
+        assert {"python", "simplejpeg"} <= set(timed.versions)
+    assert found[contender("ours").NAME, "db"].value > 50
+    assert "not built" in found[contender("pillow_simd").NAME, ABSENT].note
+
+
+def test_the_page_is_made_of_the_figures(figures: list[Figure]) -> None:
+    page = report.page(record.Record(figures))
+    assert "A quick run" in page
+    assert "the images are drawn" in page
+    assert "not built" in page
+    ours = contender("ours").NAME
+    at = next(n for n, f in enumerate(figures) if (f.name, f.metric) == (ours, "ms"))
+    slower = [*figures[:at], replace(figures[at], value=4321.0), *figures[at + 1 :]]
+    changed = report.page(record.Record(slower))
+    assert "4,321" not in page
+    assert "4,321" in changed
+    assert page == report.page(record.Record(figures))
+
+
+def test_one_command_runs_some_and_keeps_the_rest(work: Path, tmp_path: Path) -> None:
+    out = tmp_path / "page.md"
+    kept = Figure("startup", "fastbucket --help", "seconds", 0.125, "s", [0.125])
+    old = Figure("stage/encode", "4:4:4", "ms", 99.0, "ms/image", [99.0])
+    lines = out.with_suffix(".jsonl")
+    lines.write_text(f"{kept.line()}\n{old.line()}\n")
+    assert str(out) in run("benchmarks", work, "--only", "encode", "--out", out)
+    found = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert [f["value"] for f in found if f["bench"] == "startup"] == [0.125]
+    assert all(f["value"] != 99.0 for f in found)
+    assert any((f["bench"], f["name"]) == ("stage/encode", "4:2:0") for f in found)
+    page = out.read_text()
+    assert "0.125 s" in page
+    assert "| 4:2:0 |" in page
+
+
+@pytest.mark.parametrize("name", CONTENDERS)
+def test_contenders_have_the_same_names(name: str) -> None:
+    module = contender(name)
+    assert isinstance(module.NAME, str)
+    assert isinstance(module.available(), (str, type(None)))
+    assert callable(module.transcode)
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_exports_have_the_same_names(name: str) -> None:
+    module = exporter(name)
+    assert isinstance(module.NAME, str)
+    assert isinstance(module.available(), (str, type(None)))
+    assert callable(module.export)
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.what)
+def test_what_was_not_measured_is_said_so(target: Target) -> None:
+    empty = record.Record([])
+    assert target.verdict(empty) == "not measured"
+    assert isinstance(target.bound(empty), str)
+
+
+def test_verdicts() -> None:
+    target = next(t for t in TARGETS if t.what.startswith("start: `fastbucket --help`"))
+
+    def verdict(seconds: float) -> str:
+        figure = Figure("startup", "fastbucket --help", "seconds", seconds, "s", [seconds])
+        return target.verdict(record.Record([figure]))
+
+    assert [verdict(s) for s in (0.1, 0.2, 0.4)] == ["aim reached", "must reached", "**missed**"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.01234, "0.012"), (1.2345, "1.23"), (12.345, "12.3"), (123.4, "123"), (12345.6, "12,346")],
+)
+def test_numbers(value: float, text: str) -> None:
+    assert record.number(value) == text
+
+
+@pytest.mark.parametrize("chroma", ["444", "422", "420"])
+def test_frame(chroma: str) -> None:
+    jpeg = simplejpeg.encode_jpeg(np.zeros((24, 40, 3), np.uint8), 90, "RGB", chroma)
+    assert frame(jpeg) == ((40, 24), ":".join(chroma))
+
+
+@pytest.mark.parametrize(
+    "size", [(640, 480), (480, 640), (900, 600), (1000, 1000), (1600, 900), (300, 400), (500, 2000)]
+)
+def test_the_replaced_stage_chooses_as_we_do(size: tuple[int, int]) -> None:
+    transcoder = Transcoder(Recipe())
+    jpeg = simplejpeg.encode_jpeg(np.zeros((size[1], size[0], 3), np.uint8), 50, "RGB", "420")
+    place = choose(*size)
+    if place.scale > 1:
+        with pytest.raises(SampleError, match="would need upsampling"):
+            transcoder.transcode(jpeg, "0")
+        return
+    done = transcoder.transcode(jpeg, "0")
+    assert place == (done.bucket.id, done.bucket.target, done.scale, done.resized)
