@@ -47,11 +47,8 @@ class Corpus:
     folder: Path
 
     def plans(self) -> list[Plan]:
-        rows: list[dict[str, Any]] = json.loads((self.folder / "plans.json").read_text())
-        return [
-            Plan(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()})
-            for row in rows
-        ]
+        rows = json.loads((self.folder / "plans.json").read_text())
+        return [Plan(**{k: _tuple(v) for k, v in row.items()}) for row in rows]
 
     def images(self) -> Iterator[tuple[bytes, Plan]]:
         for plan in self.plans():
@@ -65,3 +62,7 @@ class Corpus:
         temporary = self.folder / "plans.json.tmp"
         temporary.write_text(json.dumps([asdict(plan) for plan in plans]))
         temporary.replace(self.folder / "plans.json")
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -9,9 +9,10 @@ import json
 import os
 import platform
 import statistics
-import sys
+import subprocess
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -33,6 +34,8 @@ class Figure:
     rounds: list[float] = field(default_factory=list)
     note: str = ""
     quick: bool = False  # of a --quick run: shows that it works, and nothing about speed
+    at: str = ""  # UTC, ISO 8601
+    commit: str = ""  # of the repository
     machine: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
@@ -72,8 +75,9 @@ class Bench:
         self._print(Figure(self.bench, name, ABSENT, None, "", [], why, self.quick), self.versions)
 
     def _print(self, figure: Figure, versions: dict[str, str]) -> None:
-        print(Figure(**{**vars(figure), "machine": machine(), "versions": versions}).line())
-        sys.stdout.flush()
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        record = {"at": now, "commit": commit(), "machine": machine(), "versions": versions}
+        print(replace(figure, **record).line(), flush=True)  # type: ignore[arg-type]
 
 
 def read(path: Path) -> list[Figure]:
@@ -90,6 +94,19 @@ def versions(distributions: Iterable[str] = ()) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+@lru_cache(1)
+def commit() -> str:
+    """What the repository stands at, with -dirty where files differ from it; "" if unknown."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        done = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.strip()
 
 
 @lru_cache(1)

@@ -10,6 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOS = ROOT.parent / "shared" / "photos"
 WORK = "~/.cache/fastbucket-benchmarks"
+WORK_VARIABLE = "FASTBUCKET_BENCHMARKS"
 
 ROUNDS = 7
 QUICK_ROUNDS = 1
@@ -43,7 +44,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     made.add_argument(
         "--work",
         type=Path,
-        default=os.environ.get("FASTBUCKET_BENCHMARKS", WORK),
+        default=os.environ.get(WORK_VARIABLE, WORK),
         help=f"folder for environments, corpora and sources (default: {WORK})",
     )
     made.add_argument(
@@ -63,12 +64,9 @@ def chosen(arguments: argparse.Namespace) -> Options:
     if photos is None and PHOTOS.is_dir():
         photos = PHOTOS
     rounds = arguments.rounds or (QUICK_ROUNDS if arguments.quick else ROUNDS)
-    return Options(
-        None if arguments.draw else photos,
-        Path(arguments.work).expanduser().resolve(),
-        rounds,
-        arguments.quick,
-    )
+    work = Path(arguments.work).expanduser().resolve()
+    os.environ[WORK_VARIABLE] = str(work)  # contenders look for their environments there
+    return Options(None if arguments.draw else photos, work, rounds, arguments.quick)
 
 
 def parse(description: str | None) -> Options:

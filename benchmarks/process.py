@@ -5,15 +5,15 @@ Standard library alone.
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .options import ROOT
 
@@ -29,6 +29,10 @@ SINGLE = {
 """One thread each, as one core is all there is."""
 
 
+LOOK = 0.2
+"""Seconds over which cores are compared; idle time is counted in hundredths."""
+
+
 class Ended(NamedTuple):
     """A process that ended well: what it printed, and its time in seconds."""
 
@@ -37,11 +41,11 @@ class Ended(NamedTuple):
     cpu: float  # user + system, of its children too
 
 
-@lru_cache(1)
 def core() -> int | None:
-    """The core that was idlest over the last half second; None where processes cannot be pinned.
+    """The core that was idlest just now; None where processes cannot be pinned.
 
-    BENCHMARK_CORE names another one.
+    BENCHMARK_CORE names another one. Asked before every process: on a machine that is not ours
+    alone, the idle core changes.
     """
     if not hasattr(os, "sched_setaffinity"):
         return None
@@ -49,7 +53,7 @@ def core() -> int | None:
         return int(os.environ["BENCHMARK_CORE"])
     allowed = os.sched_getaffinity(0)
     before = _idle()
-    time.sleep(0.5)
+    time.sleep(LOOK)
     after = _idle()
     return max(allowed, key=lambda number: after.get(number, 0) - before.get(number, 0))
 
@@ -65,7 +69,6 @@ def run(
     arguments: Sequence[str | Path],
     python: str | Path | None = sys.executable,
     pinned: bool = True,
-    environment: dict[str, str] | None = None,
 ) -> Ended:
     """Run `python arguments...` (python None: the arguments are the command) to its end.
 
@@ -79,10 +82,33 @@ def run(
         stdout=subprocess.PIPE,
         text=True,
         check=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **(SINGLE if pinned else {}), **(environment or {})},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **(SINGLE if pinned else {})},
         preexec_fn=None if at is None else lambda: os.sched_setaffinity(0, {at}),
     )
     wall = time.perf_counter() - start
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Ended(done.stdout, wall, cpu)
+
+
+def stderr(command: Sequence[str]) -> str:
+    """What a command says on standard error."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    return done.stderr
+
+
+def call(function: Callable[..., Any], pinned: bool = True, **arguments: Any) -> Any:
+    """The result of a function of a module, called in a fresh process, through JSON both ways."""
+    spec = sys.modules[function.__module__].__spec__  # its real name, even where it is __main__
+    assert spec is not None
+    target = f"{spec.name}:{function.__name__}"
+    done = run(["-m", "benchmarks.measure", target, json.dumps(arguments)], pinned=pinned)
+    return json.loads(done.output)
+
+
+def memory(process: int | str = "self") -> dict[str, float]:
+    """Memory of a process in MB: VmRSS now, VmHWM at most, RssAnon without mapped files."""
+    with open(f"/proc/{process}/status") as file:
+        rows = [line.split() for line in file if line.startswith(("Vm", "Rss"))]
+    return {row[0].rstrip(":"): int(row[1]) * 1024 / 1e6 for row in rows}

@@ -1,7 +1,7 @@
 """Write docs/cli.md from the commands' own --help.
 
-    python tools/make_cli_docs.py            # writes docs/cli.md
-    python tools/make_cli_docs.py --check    # exit 1 if it would change
+python tools/make_cli_docs.py            # writes docs/cli.md
+python tools/make_cli_docs.py --check    # exit 1 if it would change
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""What is compared, and what is promised: a program each."""

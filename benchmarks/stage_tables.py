@@ -1,0 +1,241 @@
+"""Sections of the page below the comparison of bytes to bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from .exports import exporter
+from .record import Record, count, number, percent, spread, table, times
+
+
+def export(record: Record) -> list[str]:
+    """End to end, with the phases and the stages of ours."""
+    names = record.names("export", "seconds")
+    if not names:
+        return []
+    ours = ("export", exporter("ours").NAME, "seconds")
+    rows = [
+        (
+            name,
+            number(record.value("export", name, "seconds")),
+            spread(record.figure("export", name, "seconds")),
+            times(record.ratio(("export", name, "seconds"), ours)),
+        )
+        for name in names
+    ]
+    samples, exported = (record.value("export", "source", m) for m in ("samples", "exported"))
+    size = record.value("export", "source", "bytes") or 0
+    lines = ["## End to end: tars to tars, one core", ""]
+    lines += [
+        f"{count(samples)} samples, {count(exported)} of which fit, {number(size / 1e6)} MB, in "
+        "the page cache. Ours is timed from the start of the interpreter, the others from after "
+        "their imports.",
+        "",
+    ]
+    lines += table(("", "seconds", "rounds", "against ours"), rows)
+    phases = record.metrics("export", "phase")
+    lines += _row(record, "export", "phase", phases, "our phases, seconds")
+    stages = [m for m in record.metrics("export", "stage") if not m.startswith("share")]
+    return lines + _row(record, "export", "stage", stages, "our stages, ms a sample")
+
+
+def workers(record: Record) -> list[str]:
+    """Two workers against one."""
+    names = record.names("workers", "seconds")
+    if not names:
+        return []
+    phases = [m for m in record.metrics("workers", names[0]) if m.startswith("phase")]
+    rows = [
+        (
+            name,
+            number(record.value("workers", name, "seconds")),
+            spread(record.figure("workers", name, "seconds")),
+            *(number(record.value("workers", name, phase)) for phase in phases),
+            number(record.value("workers", name, "ms")),
+        )
+        for name in names
+    ]
+    samples = record.value("workers", "source", "samples")
+    headers = ("", "seconds", "rounds", *phases, "ms a sample in a worker")
+    lines = [f"## Workers: export of {count(samples)} images that all fit", ""]
+    return [*lines, *table(headers, rows)]
+
+
+def scan(record: Record) -> list[str]:
+    """The scan: warm rate, bytes from a cold disk, and where its time goes."""
+    rate = record.figure("scan", "warm", "rate")
+    if rate is None:
+        return []
+    members = record.value("scan", "source", "members")
+    faults, system = (record.value("scan", "warm", m) for m in ("faults", "system"))
+    rounds = f" ({spread(rate)})" if spread(rate) else ""
+    lines = [
+        "## Scan",
+        "",
+        f"{count(members)} members, in the page cache, each tar mapped anew: {count(rate.value)} "
+        f"members/s on one core{rounds}, {number(faults)} page faults a member, "
+        f"{percent(system)} of the time in the kernel.",
+        "",
+    ]
+    read, size, needed = (record.value("scan", "cold", m) for m in ("read", "bytes", "needed"))
+    if read is not None and size and needed:
+        lines += [
+            f"From a cold disk it read {number(read / 1e6)} MB of {number(size / 1e6)} MB "
+            f"({percent(read / size)}; the pages with headers are {number(needed / 1e6)} MB), at "
+            f"{number(record.value('scan', 'cold', 'rate'))} members/s.",
+            "",
+        ]
+    return [*lines, *_profile(record, "scan")]
+
+
+def memory(record: Record) -> list[str]:
+    """Memory of a worker."""
+    metrics = record.metrics("memory", "worker")
+    metrics = [metric for metric in metrics if metric not in ("samples", "absent")]
+    if not metrics:
+        return []
+    samples = record.value("memory", "worker", "samples")
+    lines = [f"## Memory of a worker over {count(samples)} samples", ""]
+    rows = [(m, number(record.value("memory", "worker", m))) for m in metrics]
+    return [*lines, *table(("resident memory", "MB"), rows)]
+
+
+def plan(record: Record) -> list[str]:
+    """The plan of a large source."""
+    if record.value("plan", "plan", "seconds") is None:
+        return []
+    rows, kept = (record.value("plan", "source", metric) for metric in ("rows", "kept"))
+    parts = {m: number(record.value("plan", "plan", m)) for m in ("read", "make", "write")}
+    listed = ", ".join(f"{name} {value}" for name, value in parts.items())
+    peak, own = (record.value("plan", "plan", m) for m in ("peak", "peak without mapped files"))
+    return [
+        "## Plan",
+        "",
+        f"{count(rows)} catalogue rows, {count(kept)} of them kept: "
+        f"{number(record.value('plan', 'plan', 'seconds'))} s ({listed}), peak {number(peak)} MB, "
+        f"of which {number(own)} MB are no mapped files.",
+        "",
+        *_profile(record, "plan"),
+    ]
+
+
+def startup(record: Record) -> list[str]:
+    """How long until something happens."""
+    names = record.names("startup", "seconds")
+    if not names:
+        return []
+    rows = [
+        (
+            name,
+            number(record.value("startup", name, "seconds")),
+            spread(record.figure("startup", name, "seconds")),
+        )
+        for name in names
+    ]
+    imports = record.names("startup", "import")
+    lines = ["## Start", "", *table(("", "seconds", "rounds"), rows)]
+    loaded = [(name, number(record.value("startup", name, "import"))) for name in imports]
+    return lines + (table(("imports of a worker", "seconds"), loaded) if loaded else [])
+
+
+def decode(record: Record) -> list[str]:
+    """Both decoders by size class."""
+    bench = "stage/decode"
+    names = record.names(bench, "turbo")
+    rows = [
+        (
+            name,
+            count(record.value(bench, name, "images")),
+            number(record.value(bench, name, "megapixels")),
+            percent(record.value(bench, name, "shrunk")),
+            number(record.value(bench, name, "turbo")),
+            number(record.value(bench, name, "vips")),
+            times(record.ratio((bench, name, "vips"), (bench, name, "turbo"))),
+        )
+        for name in names
+    ]
+    headers = ("photos", "images", "mean MP", "shrunk", "libjpeg-turbo, ms", "libvips, ms", "ratio")
+    return ["## Decode, by size", "", *table(headers, rows)] if rows else []
+
+
+def chroma(record: Record) -> list[str]:
+    """The policies: bytes saved, quality lost."""
+    lines: list[str] = []
+    for bench in record.benches("stage/chroma/"):
+        full = (bench, "444", "bytes")
+        rows = []
+        for name in record.names(bench, "bytes"):
+            share = record.ratio((bench, name, "bytes"), full)
+            best, here = record.value(bench, "444", "db"), record.value(bench, name, "db")
+            lost = best - here if best is not None and here is not None else None
+            rows.append(
+                (
+                    f"`{name}`",
+                    percent(record.value(bench, name, "share_444")),
+                    number((record.value(bench, name, "bytes") or 0) / 1e3),
+                    percent(1 - share) if share else "",
+                    f"{here:.2f}" if here is not None else "",
+                    f"{lost:.2f}" if lost is not None else "",
+                    number(record.value(bench, name, "ms")),
+                )
+            )
+        headers = ("policy", "4:4:4", "KB an image", "bytes saved", "dB", "dB lost", "ms to decide")
+        lines += [f"## Chroma policies, corpus `{bench.rpartition('/')[2]}`", ""]
+        lines += table(headers, rows)
+    return lines
+
+
+def parts(record: Record) -> list[str]:
+    """What is measured alone: read, header, encode, and everything around the pixels."""
+    rows = [
+        (name, number(record.value(bench, name, "ms")), spread(record.figure(bench, name, "ms")))
+        for bench in ("stage/read", "stage/encode", "stage/around")
+        for name in record.names(bench, "ms")
+    ]
+    return ["## Stages alone", "", *table(("", "ms", "rounds"), rows)] if rows else []
+
+
+def others(record: Record) -> list[str]:
+    """Every stage that has no table of its own, as it was printed."""
+    lines: list[str] = []
+    for bench in record.benches("stage/"):
+        if bench.startswith(("stage/chroma/", *_TOLD)):
+            continue
+        figures = [f for f in record.figures if f.bench == bench]
+        rows = [(f.name, f.metric, number(f.value), f.unit, spread(f), f.note) for f in figures]
+        lines += [f"## Stage `{bench.partition('/')[2]}`", ""]
+        lines += table(("", "metric", "value", "unit", "rounds", "note"), rows)
+    return lines
+
+
+_TOLD = ("stage/read", "stage/encode", "stage/around", "stage/decode")
+
+
+def _row(record: Record, bench: str, name: str, metrics: Sequence[str], title: str) -> list[str]:
+    """One row of metrics, side by side."""
+    if not metrics:
+        return []
+    values = [number(record.value(bench, name, metric)) for metric in metrics]
+    return table((title, *metrics), [("", *values)])
+
+
+def _profile(record: Record, bench: str) -> list[str]:
+    rows = [
+        (f"`{name}`", percent(record.value(bench, name, "profile")))
+        for name in record.names(bench, "profile")
+    ]
+    return table(("function", "its own share of the time"), rows) if rows else []
+
+
+SECTIONS: tuple[Callable[[Record], list[str]], ...] = (
+    export,
+    workers,
+    scan,
+    memory,
+    plan,
+    startup,
+    decode,
+    chroma,
+    parts,
+    others,
+)

@@ -1,0 +1,1 @@
+"""Where our own time goes: a program for each stage."""
