@@ -113,14 +113,16 @@ def scan(record: Record) -> str:
 
 
 def memory(record: Record) -> str:
-    """A worker: at its start, and by quarters."""
-    first = record.value("memory", "worker", "first")
-    own = record.value("memory", "worker", "peak without mapped files")
-    quarters = [number(record.value("memory", "worker", f"quarter {n}")) for n in range(1, 5)]
-    return (
-        f"{number(first)} MB as it starts, at most {number(own)} MB without mapped files; median "
-        f"of each quarter of the run without mapped files: {', '.join(quarters)} MB"
-    )
+    """A worker: what of it are mapped files, and its quarters."""
+    told = []
+    for name in record.names("memory", "peak"):
+        own = record.value("memory", name, "peak without mapped files")
+        quarters = [number(record.value("memory", name, f"quarter {n}")) for n in range(1, 5)]
+        told.append(
+            f"{name}: {number(record.value('memory', name, 'peak'))} MB, at most {number(own)} MB "
+            f"without mapped files; median of each quarter without them {', '.join(quarters)} MB"
+        )
+    return "; ".join(told)
 
 
 def plan(record: Record) -> str:

@@ -44,6 +44,7 @@ class Figure:
 
     @classmethod
     def read(cls, line: str) -> Figure:
+        """A figure of a line. Raises TypeError for fields that are missing or unknown."""
         return cls(**json.loads(line))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from .exports import exporter
+from .figures import ABSENT
 from .record import Record, count, number, percent, spread, table, times
 
 
@@ -90,14 +91,21 @@ def scan(record: Record) -> list[str]:
 
 def memory(record: Record) -> list[str]:
     """Memory of a worker."""
-    metrics = record.metrics("memory", "worker")
-    metrics = [metric for metric in metrics if metric not in ("samples", "absent")]
-    if not metrics:
+    names = record.names("memory", "peak")
+    if not names:
         return []
-    samples = record.value("memory", "worker", "samples")
-    lines = [f"## Memory of a worker over {count(samples)} samples", ""]
-    rows = [(m, number(record.value("memory", "worker", m))) for m in metrics]
-    return [*lines, *table(("resident memory", "MB"), rows)]
+    metrics = [m for m in record.metrics("memory", names[0]) if m not in ("samples", ABSENT)]
+    rows = [
+        (
+            name,
+            count(record.value("memory", name, "samples")),
+            *(number(record.value("memory", name, metric)) for metric in metrics),
+        )
+        for name in names
+    ]
+    lines = ["## Memory of a worker, MB", ""]
+    lines += ["Quarters of the run (medians) and growth are without mapped files.", ""]
+    return [*lines, *table(("", "samples", *metrics), rows)]
 
 
 def plan(record: Record) -> list[str]:
@@ -196,19 +204,23 @@ def parts(record: Record) -> list[str]:
 
 
 def others(record: Record) -> list[str]:
-    """Every stage that has no table of its own, as it was printed."""
+    """Every benchmark that has no section of its own, as it was printed."""
     lines: list[str] = []
-    for bench in record.benches("stage/"):
-        if bench.startswith(("stage/chroma/", *_TOLD)):
+    for bench in record.benches(""):
+        if bench.startswith(_TOLD):
             continue
         figures = [f for f in record.figures if f.bench == bench]
         rows = [(f.name, f.metric, number(f.value), f.unit, spread(f), f.note) for f in figures]
-        lines += [f"## Stage `{bench.partition('/')[2]}`", ""]
+        lines += [f"## `{bench}`", ""]
         lines += table(("", "metric", "value", "unit", "rounds", "note"), rows)
     return lines
 
 
-_TOLD = ("stage/read", "stage/encode", "stage/around", "stage/decode")
+_TOLD = (
+    "transcode/", "resize/", "export", "workers", "scan", "memory", "plan", "startup",
+    "stage/read", "stage/encode", "stage/around", "stage/decode", "stage/chroma/",
+)  # fmt: skip
+"""Benchmarks that other sections of the page show, by the start of their names."""
 
 
 def _row(record: Record, bench: str, name: str, metrics: Sequence[str], title: str) -> list[str]:

@@ -6,6 +6,7 @@ Run as a program it walks hostile bytes; test_tarwalk does so under NUMBA_BOUNDS
 from __future__ import annotations
 
 import io
+import os
 import sys
 import tarfile
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from fastbucket.kernels import jpegheader, tarheader, tarwalk
+from fastbucket.kernels import jpegheader, tarheader, tarwalk, window
 
 JPEG = bytes.fromhex(
     "ffd8ffe000104a46494600010200000100010000ffc0001108001e00280301220002110103110 1"
@@ -31,24 +32,46 @@ class Walked(NamedTuple):
     samples: list[dict[str, Any]]
     members: int
     sparse: int
+    calls: int
+    read: int
 
 
-def walk(data: bytes, capacity: int = 64) -> Walked:
-    """All samples of a tar in memory, by calls of `capacity` samples each."""
-    view = np.frombuffer(data, np.uint8)
+def walk(data: bytes, capacity: int = 64, wall: int = 0) -> Walked:
+    """All samples of a tar in memory, by calls of `capacity` samples each.
+
+    wall: what the window is full of before the first byte is read, and must not matter.
+    """
+    descriptor = os.memfd_create("tar")
+    try:
+        os.write(descriptor, data)
+        return _walk(descriptor, data, capacity, wall)
+    finally:
+        os.close(descriptor)
+
+
+def arrays(capacity: int, wall: int = 0) -> tuple[np.ndarray, ...]:
+    """The arrays of tarwalk.walk behind the first."""
     state = np.zeros(tarheader.STATE, np.int64)
     state[[tarheader.GLOBAL_PATH_SIZE, tarheader.GLOBAL_SIZE]] = -1
-    rows = np.empty((capacity, tarwalk.COLUMNS), np.int64)
-    keys = np.empty(tarheader.NAME_LIMIT + 10, np.uint8)
-    suffixes = np.empty(tarheader.NAME_LIMIT + 10, np.uint8)
-    name = np.empty(tarheader.NAME_LIMIT, np.uint8)
-    seen = np.empty(tarwalk.SAMPLE_MEMBERS, np.uint64)
-    heads = np.empty((capacity, jpegheader.FIELDS + 1), np.int64)
+    return (
+        np.full(window.ROOM, wall, np.uint8),
+        state,
+        np.empty((capacity, tarwalk.COLUMNS), np.int64),
+        np.empty((capacity, jpegheader.FIELDS + 1), np.int64),
+        np.empty(tarheader.NAME_LIMIT + 10, np.uint8),
+        np.empty(tarheader.NAME_LIMIT + 10, np.uint8),
+        np.empty(tarheader.NAME_LIMIT, np.uint8),
+        np.empty(tarwalk.SAMPLE_MEMBERS, np.uint64),
+    )
+
+
+def _walk(descriptor: int, data: bytes, capacity: int, wall: int) -> Walked:
+    file = window.opened(descriptor, len(data))
+    _, state, rows, heads, keys, suffixes, *_ = walking = arrays(capacity, wall)
     samples: list[dict[str, Any]] = []
     ended = tarwalk.FULL
     while ended == tarwalk.FULL:
-        ended, n = tarwalk.walk(view, state, rows, keys, suffixes, name, seen)
-        jpegheader.jpeg_headers(view, rows[:n], tarwalk.IMAGE_OFFSET, tarwalk.IMAGE_KIND, heads[:n])
+        ended, n = tarwalk.walk(file, *walking)
         key_start = suffix_start = 0
         for row, head in zip(rows[:n].tolist(), heads[:n].tolist(), strict=True):
             sample: dict[str, Any] = {
@@ -76,6 +99,8 @@ def walk(data: bytes, capacity: int = 64) -> Walked:
         samples,
         int(state[tarheader.MEMBERS]),
         int(state[tarheader.SPARSE]),
+        int(file[window.CALLS]),
+        int(file[window.BYTES]),
     )
 
 

@@ -209,7 +209,8 @@ def test_fill_bytes_and_garbage_are_skipped():
     plain = read(SOI + JFIF + frame() + SOS)
     odd = SOI + b"\xff\xff" + JFIF + b"\0\1junk\xff\0\xff\1" + b"\xff\xff" + frame() + SOS
     assert plain[0] == read(odd)[0] == jpeg.OK
-    assert plain[1].tolist() == read(odd)[1].tolist()
+    *same, size = plain[1].tolist()
+    assert [*same, size + len(odd) - len(SOI + JFIF + frame() + SOS)] == read(odd)[1].tolist()
 
 
 BROKEN = {
@@ -275,6 +276,34 @@ def test_damage_gives_a_code_and_never_leaves_the_file(seed, flips, cut):
         assert code == jpeg.OK or code in jpeg.ERRORS
         results.append((code, out.tolist(), signature(around, 99, 99 + len(data))))
     assert results[0] == results[1] == results[2]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    seed=st.sampled_from(SEEDS),
+    flips=st.lists(st.tuples(st.integers(0, 700), st.integers(0, 255)), max_size=6),
+    more=st.lists(st.integers(0, 40), min_size=1, max_size=5),
+)
+def test_in_pieces_as_in_one(seed, flips, more):
+    """Only the bytes that were asked for, and `more`, at each step, between walls."""
+    data = bytearray(seed)
+    for at, value in flips:
+        if at < len(data):
+            data[at] = value
+    code, whole = read(bytes(data))
+    out, progress = np.empty(jpeg.FIELDS, np.int64), np.empty(jpeg.PROGRESS, np.int64)
+    jpeg.begin(out, progress)
+    step = 0
+    while True:
+        at = int(progress[jpeg.AT])
+        end = min(at + int(progress[jpeg.NEEDED]) + more[step % len(more)], len(data))
+        piece = np.frombuffer(bytes(data[at:end]) + b"\xff" * 40, np.uint8)
+        found = jpeg.read_on(piece, -at, end - at, len(data) - at, out, progress)
+        if found != jpeg.MORE:
+            break
+        step += 1
+        assert step <= 2 * len(data)
+    assert (found, out.tolist()) == (code, whole.tolist())
 
 
 def test_the_kernel_is_its_python():

@@ -1,16 +1,23 @@
-"""The resize kernel against floats: torch's doubles and the reference's dense matrices."""
+"""The resize kernel: against floats (torch's doubles, the reference's dense matrices), to the last
+bit against the same integers without vectors, and the same on other CPUs.
+"""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
+import plain_resample
 import pytest
 import reference
+from llvmlite import binding
 
 from fastbucket.geometry import Size
-from fastbucket.kernels import resample as kernel
-from fastbucket.resize import Resizer, weights
+from fastbucket.resize import Resizer
 
 # Source, resized (both width, height), window (x, y, width, height).
 CASES = [
@@ -98,19 +105,80 @@ def test_no_overflow_between_black_and_white():
             assert np.abs(resized(pixels, size, window) - expected).max() <= 1
 
 
-@pytest.mark.parametrize(("source", "size", "window"), CASES[2:6], ids=IDS[2:6])
-def test_compiled_and_python_agree(source, size, window):
-    """To the last bit: integers know no fused multiply-add and no vector width."""
-    source, size = (min(source[0], 60), min(source[1], 50)), (23, 19)
-    window = (1, 2, 20, 15)
-    pixels = noise(*source, seed=3)
-    rows = weights(Fraction(source[1]), source[1], size[1], window[1], window[3])
-    columns = weights(Fraction(source[0]), source[0], size[0], window[0], window[2])
-    compiled = np.empty((window[3], window[2], 4), np.uint8)
-    slow = compiled.copy()
-    kernel.resample(pixels, *rows, *columns, compiled)
-    kernel.resample.py_func(pixels, *rows, *columns, slow)
-    assert np.array_equal(compiled, slow)
+@pytest.mark.parametrize("seed", range(4))
+def test_the_bytes_are_those_of_plain_integers(seed):
+    resizer = Resizer()
+    for number, case in enumerate(plain_resample.cases(seed, 120)):
+        pixels = plain_resample.noise(case.source, number)
+        made = resizer(pixels, case.span, case.resized, case.corner, case.target)
+        assert np.array_equal(made, plain_resample.resample(pixels, case)), case
+
+
+@pytest.mark.parametrize("width", [*range(1, 36), 63, 64, 65, 127, 128, 129])
+def test_every_width_and_height(width):
+    """Ends of strips, of blocks of four, of pairs: source and target of every remainder."""
+    for height in (1, 2, 3, 5, 8, 13):
+        for resized in (Size(width, height), Size(-(-width // 2), -(-height // 2)), Size(1, 1)):
+            source, span = Size(width, height), (Fraction(width), Fraction(height))
+            case = plain_resample.Case(source, resized, (0, 0), resized, span)
+            pixels = plain_resample.noise(source, height)
+            made = Resizer()(pixels, span, resized, (0, 0), resized)
+            assert np.array_equal(made, plain_resample.resample(pixels, case)), case
+            if resized == source:
+                assert np.array_equal(made[..., :3], pixels[..., :3])
+
+
+def test_the_largest_sums_fit():
+    """Sources made of the very signs of the weights, so that every sum is as large as can be."""
+    for source, resized in ((64, 63), (200, 131), (900, 100), (12, 40), (3000, 20)):
+        whole = Size(source, source), Size(resized, resized), (0, 0), Size(resized, resized)
+        case = plain_resample.Case(*whole, (Fraction(source), Fraction(source)))
+        first, weights = plain_resample.weights(Fraction(source), source, resized, 0, resized)
+        for output in {0, resized // 2, resized - 1}:
+            signs = np.zeros(source, bool)
+            taps = weights[output][: source - first[output]]
+            signs[first[output] : first[output] + len(taps)] = taps > 0
+            for board in (np.equal.outer(signs, signs), np.not_equal.outer(signs, signs)):
+                pixels = np.repeat(board[..., None] * np.uint8(255), 4, axis=2)
+                made = Resizer()(pixels, case.span, case.resized, (0, 0), case.target)
+                assert np.array_equal(made, plain_resample.resample(pixels, case))
+
+
+def digest(cache: Path, environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
+    """plain_resample in a process of its own, with kernels compiled anew; it prints a digest."""
+    return subprocess.Popen(
+        [sys.executable, plain_resample.__file__, *arguments],
+        env={
+            **{k: v for k, v in os.environ.items() if not k.startswith("NUMBA_CPU_")},
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "NUMBA_CACHE_DIR": str(cache),
+            **environment,
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_the_same_bytes_on_every_cpu(tmp_path):
+    """Natively, with AVX2, with what every x86 has, and without an instruction called by name.
+
+    Sources, targets and scratch lie between forbidden pages: a byte too far ends the process.
+    """
+    running = {
+        "native": digest(tmp_path / "0", {}, "guarded"),
+        "generic": digest(tmp_path / "1", {"NUMBA_CPU_NAME": "generic"}, "guarded"),
+        "spelled out": digest(tmp_path / "2", {}, "guarded", "spelled-out"),
+    }
+    if binding.get_host_cpu_features().get("avx2"):
+        avx2 = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2"}
+        running["avx2"] = digest(tmp_path / "3", avx2, "guarded")
+    ended = {
+        name: (*process.communicate(), process.returncode) for name, process in running.items()
+    }
+    assert not [errors or code for _, errors, code in ended.values() if errors or code]
+    assert len({output for output, _, _ in ended.values()}) == 1
+    assert len(ended["native"][0].strip()) == 64
 
 
 def test_a_window_is_a_part_of_the_whole():
@@ -129,22 +197,6 @@ def test_mirrored_in_is_mirrored_out():
     for flip in (np.s_[::-1], np.s_[:, ::-1]):
         mirrored = resized(np.ascontiguousarray(pixels[flip]), size, window)[flip]
         assert np.abs(mirrored - straight).max() <= 1
-
-
-# Weights
-
-
-@pytest.mark.parametrize(("pixels", "size"), [(640, 576), (4000, 512), (33, 33), (5, 3), (2, 1)])
-def test_weights_are_those_of_the_reference(pixels, size):
-    first, taps = weights(Fraction(pixels), pixels, size, 0, size)
-    assert (taps.sum(axis=1) == 1 << kernel.WEIGHT_BITS).all()
-    dense = np.zeros((size, pixels))
-    for row, (low, values) in enumerate(zip(first.tolist(), taps.tolist(), strict=True)):
-        for tap, value in enumerate(values):
-            if value:
-                dense[row, low + tap] = value / (1 << kernel.WEIGHT_BITS)
-    # Half a unit of rounding, and what all of a row's roundings come to on its largest weight.
-    assert np.abs(dense - reference.weights(pixels, size)).max() < taps.shape[1] / 2**14
 
 
 def test_a_span_that_shrink_on_load_did_not_divide():
@@ -176,3 +228,17 @@ def test_the_buffer_is_used_again_and_grows():
     assert np.array_equal(again, copy)
     large = resizer(pixels, span, Size(40, 30), (0, 0), Size(40, 30))
     assert large.shape == (30, 40, 4)
+
+
+def test_what_is_no_rgbx_or_no_part_of_the_image_is_refused():
+    resizer, span = Resizer(), (Fraction(20), Fraction(10))
+    pixels, size = noise(20, 10), Size(10, 5)
+    with pytest.raises(ValueError, match="3 channels"):
+        resizer(np.ascontiguousarray(pixels[..., :3]), span, size, (0, 0), size)
+    with pytest.raises(TypeError):
+        resizer(pixels[:, ::-1], span, size, (0, 0), size)
+    with pytest.raises(TypeError):
+        resizer(pixels.astype(np.int16), span, size, (0, 0), size)
+    for corner, target in (((1, 0), size), ((0, 1), size), ((-1, 0), size), ((0, 0), Size(0, 5))):
+        with pytest.raises(ValueError, match="outside"):
+            resizer(pixels, span, size, corner, target)

@@ -159,7 +159,7 @@ def test_photos_by_one_worker_killed_and_resumed(photo_export, tmp_path):
     process.kill()
     process.communicate(timeout=20)
     report = fastbucket.export(photo_export.sources, out, Recipe(), ONE)
-    assert report.resumed_shards >= 2
+    assert report.resumed_shards >= 1  # a shard may be there whose record is not yet
     assert exported.digests(out) == exported.digests(photo_export.out)
 
 

@@ -254,6 +254,47 @@ def test_a_tar_that_shrinks_or_goes(tmp_path):
             act(archive)
 
 
+def test_a_tar_that_shrinks_during_the_scan(tmp_path, monkeypatch):
+    data = tar({f"{i}.jpg": JPEG + bytes(50_000) for i in range(9)})
+    archive = written(tmp_path / "a.tar", data)
+    whole = tarscan.scan(archive)
+    status = os.stat(archive.path)
+    os.truncate(archive.path, 100_000)
+    monkeypatch.setattr(tarscan.os, "fstat", lambda _: status)
+    with pytest.raises(RunError, match=r"a\.tar: byte 1\d{5}: .*the file has become shorter"):
+        tarscan.scan(archive)
+
+    def restored(path, file, failed):
+        Path(path).write_bytes(data)
+
+    monkeypatch.setattr(tarscan, "_read_again", restored)
+    again = tarscan.scan(archive)
+    assert again.extra == whole.extra
+    for name, values in whole.columns.items():
+        assert np.array_equal(np.asarray(values), np.asarray(again.columns[name])), name
+
+
+def test_a_failing_disk_is_named_with_byte_and_reason(tmp_path):
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        with pytest.raises(RunError, match=r"a\.tar: byte 0: cannot be read: Is a directory"):
+            tarscan._Walked("a.tar", folder, 10240)
+    finally:
+        os.close(folder)
+
+
+def test_reads_that_work_only_here_end(tmp_path, monkeypatch):
+    path = tmp_path / "a.tar"
+    path.write_bytes(bytes(512))
+    monkeypatch.setattr(tarscan.pread, "read", lambda *_: None)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        with pytest.raises(RunError, match="9 reads failed"):
+            tarscan._Walked("a.tar", descriptor, 1 << 20)
+    finally:
+        os.close(descriptor)
+
+
 def test_an_empty_file_is_no_tar(tmp_path):
     with pytest.raises(RunError, match="empty"):
         tarscan.scan(written(tmp_path / "a.tar", b""))

@@ -10,13 +10,14 @@ import tarfile
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tars
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tars import END, JPEG, PNG, header, member, padded, pax, tar, walk
 
-from fastbucket.kernels import jpegheader, tarheader, tarwalk
+from fastbucket.kernels import jpegheader, tarheader, tarwalk, window
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -191,8 +192,9 @@ def test_global_pax_headers():
     assert found(data, 1) == found(data)
 
 
-def test_pax_size_wins():
-    data = pax((b"size", b"%d" % len(JPEG))) + header(b"a.jpg", 0) + padded(JPEG)
+@pytest.mark.parametrize("digits", [1, 40, 1000])
+def test_pax_size_wins(digits):
+    data = pax((b"size", b"%0*d" % (digits, len(JPEG)))) + header(b"a.jpg", 0) + padded(JPEG)
     data += member(b"b.png", PNG) + END
     assert [s["image"] for s in walk(data).samples] == [JPEG, PNG]
     assert [m.size for m in by_tarfile(data)] == [len(JPEG), len(PNG)]
@@ -397,3 +399,72 @@ def test_hostile_tars_as_tarfile_reads_them():
             assert theirs.size == len(sample["image"]), path
             assert theirs.name.encode("utf-8", "surrogateescape").endswith(name), path
     assert compared > 5
+
+
+# -- through the window
+
+
+def jpeg_with(*sizes: int) -> bytes:
+    """A JPEG with segments of so many bytes before its frame, full of false markers."""
+    segments = b"".join(
+        b"\xff\xed" + (size + 2).to_bytes(2, "big") + b"\xff\xc0" * (size // 2) for size in sizes
+    )
+    return JPEG[:2] + segments + JPEG[2:]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 1 << 31),
+    images=st.lists(st.lists(st.integers(0, 30000).map(lambda n: 2 * n), max_size=3), max_size=6),
+    junk=st.integers(0, 9000),
+)
+def test_where_the_windows_begin_does_not_matter(seed, images, junk):
+    """Headers across the ends of windows, next to what is in the array from before."""
+    parts = [member(b"%d.jpg" % i, jpeg_with(*sizes)) for i, sizes in enumerate(images)]
+    data = tar({"junk": bytes(junk)})[: 512 + -(-junk // 512) * 512] + b"".join(parts)
+    data += tars.hostile(seed)
+    walked = [walk(data, 2, wall) for wall in (0, 0xFF, 0x30)]
+    assert walked[0] == walked[1] == walked[2]
+    for i, sample in enumerate(walked[0].samples[: len(images)]):
+        head = np.zeros(jpegheader.FIELDS, np.int64)
+        image = np.frombuffer(sample["image"], np.uint8)
+        code = jpegheader.jpeg_header(image, 0, len(image), head)
+        assert sample["head"] == [*head.tolist(), code], i
+
+
+def test_no_more_is_read_than_is_needed():
+    """Work is counted, not timed: one read a sample, and what says nothing is skipped."""
+    pixels = bytes(100_000)
+    members = [
+        (f"{i}.{suffix}", part)
+        for i in range(100)
+        for suffix, part in (("cls", b"7"), ("jpg", JPEG + pixels), ("json", b"{}"))
+    ]
+    walked = walk(tar(members), 1000)
+    assert len(walked.samples) == 100
+    assert walked.calls <= 105
+    assert walked.read <= 105 * window.SMALL
+    small = walk(tar([(f"{i}.jpg", JPEG) for i in range(1000)]), 1000)
+    assert small.calls <= 1_024_000 // window.LARGE + 8
+    long = walk(tar({"a.jpg": jpeg_with(60000, 60000, 60000) + pixels}))
+    assert long.samples[0]["head"][-1] == jpegheader.OK
+    assert long.read <= 7 * window.SMALL
+
+
+def test_records_of_any_size():
+    records = (b"comment", b"c" * 300_000), (b"path", b"p/" * 30_000 + b"a.jpg"), (b"k" * 5000, b"")
+    data = pax(*records) + member(b"x", JPEG) + member(b"b.jpg", JPEG) + END
+    assert [m.name for m in by_tarfile(data)] == ["p/" * 30_000 + "a.jpg", "b.jpg"]
+    assert [k for k, *_ in found(data)] == [b"p/" * 30_000 + b"a", b"b"]
+    cut = pax((b"comment", b"c" * 300_000)).replace(b"c\n", b"cc")
+    assert walk(cut + member(b"a.jpg", JPEG)).ended == tarheader.BAD_PAX
+
+
+def test_a_read_that_fails_leaves_whole_samples():
+    file = window.opened(os.open("/", os.O_RDONLY), 4096)
+    arrays = tars.arrays(4)
+    try:
+        ended, n = tarwalk.walk(file, *arrays)
+    finally:
+        os.close(int(file[window.DESCRIPTOR]))
+    assert (ended, n, file[window.FAULT]) == (tarwalk.FAILED, 0, 0)

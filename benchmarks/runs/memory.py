@@ -1,9 +1,10 @@
-"""Memory of a worker over 20,000 samples: how much, and whether it grows.
+"""Memory of a worker: whether it grows over 20,000 samples, and how large large photos make it.
 
-An export with one worker, watched from outside through /proc. The scan is done beforehand, so that
-the worker does nothing but make shards; the source has the photos as they are beside the smaller
-ones, so that buffers grow to the largest. The smaller ones are a tar under many names, with
-duplicates kept: 20,000 samples without three gigabytes to write first.
+Exports with one worker, watched from outside through /proc. The scan is done beforehand, so that
+the worker does nothing but make shards. The 20,000 are of one corpus of like sizes, so that growth
+is growth, and not the buffer of a larger photo that comes late; they are a tar under many names,
+with duplicates kept, so that three gigabytes need not be written first. The photos as they are come
+in an export of their own.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from pathlib import Path
 
 from .. import corpora, process
 from ..figures import Bench, versions
-from ..options import ROOT, parse
+from ..options import ROOT, Options, parse
 
 SAMPLES, QUICK_SAMPLES = 20_000, 30
+MANY, LARGE = "20,000 samples", "photos as they are"
 EVERY = 0.25
 """Seconds between two looks."""
 
@@ -29,32 +31,34 @@ def main() -> None:
     options = parse(__doc__)
     bench = Bench("memory", options.quick, versions(["fastbucket", "numba", "pyarrow"]))
     if not Path("/proc/self/status").exists():
-        bench.absent("worker", "there is no /proc here")
+        bench.absent(MANY, "there is no /proc here")
         return
     imagenet, photos = corpora.imagenet(options), corpora.photos(options)
     wanted = QUICK_SAMPLES if options.quick else SAMPLES
     (tar,) = corpora.source(options, imagenet, 0, 0.0)
+    _export(options, bench, MANY, tar, -(-wanted // len(imagenet.plans())))
+    (tar,) = corpora.source(options, photos, 0, 0.0)
+    _export(options, bench, LARGE, tar, 1)
+
+
+def _export(options: Options, bench: Bench, name: str, tar: Path, times: int) -> None:
+    """The figures of one export, of a tar under so many names."""
     folder = corpora.scratch(options, "memory-source")
-    for number in range(-(-wanted // len(imagenet.plans()))):
+    for number in range(times):
         (folder / f"imagenet22k-train-{number:04d}.tar").hardlink_to(tar)
-    for tar in corpora.source(options, photos, 0, 0.0):
-        (folder / f"photos-{tar.name}").hardlink_to(tar)
     out = corpora.scratch(options, "memory")
     export = ["-m", "fastbucket", "export", str(folder), str(out), "--workers", "1", "-q"]
     export += ["--duplicates", "keep"]
     process.run([*export, "--dry-run"], pinned=False)
     looks = _watch([sys.executable, *export])
-    exported = _exported(out)
-    total = [look["VmRSS"] for look in looks]
     own = [look["RssAnon"] for look in looks]
-    bench.show("worker", "samples", exported, "samples")
-    bench.show("worker", "peak", max(total), "MB")
-    bench.show("worker", "first", total[0], "MB", "as it starts")
-    bench.show("worker", "peak without mapped files", max(own), "MB")
+    bench.show(name, "samples", _exported(out), "samples")
+    bench.show(name, "peak", max(look["VmRSS"] for look in looks), "MB")
+    bench.show(name, "peak without mapped files", max(own), "MB")
     quarters = [own[len(own) * n // 4 : len(own) * (n + 1) // 4] or own for n in range(4)]
     for number, quarter in enumerate(quarters, 1):
-        bench.show("worker", f"quarter {number}", statistics.median(quarter), "MB")
-    bench.show("worker", "growth", max(quarters[3]) - max(quarters[1]), "MB", "quarter 2 to 4")
+        bench.show(name, f"quarter {number}", statistics.median(quarter), "MB")
+    bench.show(name, "growth", max(quarters[3]) - max(quarters[1]), "MB", "quarter 2 to 4")
 
 
 def _exported(out: Path) -> int:

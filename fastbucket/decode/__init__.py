@@ -83,7 +83,7 @@ class Decoder:
             except SampleError:
                 raise error from None  # what is wrong with the file, not with our copy of it
         expected = (-(-stored.height // shrink), -(-stored.width // shrink), 4)
-        if rgbx.shape != expected:
+        if by_turbo and rgbx.shape != expected:
             raise SampleError(
                 "undecodable",
                 f"decoded {rgbx.shape[1]}x{rgbx.shape[0]}, the header promised "

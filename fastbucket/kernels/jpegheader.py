@@ -1,7 +1,10 @@
-"""The header of a JPEG, SOI to SOS, read in place.
+"""The header of a JPEG, SOI to SOS, read in place, or piece by piece through a window.
 
 Sources: ITU-T T.81 annex B (markers), JFIF 1.02, CIPA DC-008 (Exif), ICC.1 annex B.4 (chunks), and
 libjpeg-turbo's jdmarker.c and jdapimin.c for what a decoder makes of damage and of colour.
+
+tarwalk compiles these functions into its own kernel, and numba's cache looks at the text of one
+file only: after a change here, remove __pycache__.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, types
 
-from .signature import BYTES, JPEG
+from .signature import BYTES
 
 # Columns of the result, int64.
 WIDTH = 0
@@ -26,7 +29,15 @@ JFIF = 10  # 1: seen
 ADOBE = 11  # transform of APP14: 0, 1 or 2; -1: no such segment
 ICC_START = 12  # first byte (0xFF) of the first ICC chunk's segment, from start; -1: none
 ICC_CHUNKS = 13
-FIELDS = 14
+HEADER_SIZE = 14  # bytes before the first scan's marker
+FIELDS = 15
+
+# How far the reading has come, int64.
+AT = 0  # bytes from the start of the JPEG: nothing before is needed any more
+NEEDED = 1  # bytes from AT on without which it does not go on
+EXIF = 2  # 1: an Exif segment was read, and only the first counts
+IDS = 3  # ids of 3 components, the first in the lowest byte
+PROGRESS = 4
 
 COLOUR_UNKNOWN, COLOUR_GREY, COLOUR_YCC, COLOUR_RGB, COLOUR_CMYK, COLOUR_YCCK = 0, 1, 2, 3, 4, 5
 
@@ -41,6 +52,7 @@ EMPTY = 7
 BAD_SAMPLING = 8
 NO_SCAN = 9
 UNSUPPORTED_SOF = 10
+MORE = 11  # bytes are needed that are not here yet; never of a whole file
 
 ERRORS = {
     NOT_JPEG: "no JPEG signature",
@@ -56,12 +68,12 @@ ERRORS = {
 }
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, forceinline=True)
 def _u16(data: np.ndarray, at: int) -> int:
     return int(np.int64(data[at]) << 8 | np.int64(data[at + 1]))
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, forceinline=True)
 def _starts(data: np.ndarray, at: int, text: np.ndarray) -> bool:
     """Whether data[at:] starts with the bytes `text`; the caller knows that there are as many."""
     for i in range(len(text)):  # noqa: SIM110 - numba has no all() of a generator
@@ -76,19 +88,24 @@ _ADOBE = np.frombuffer(b"Adobe", np.uint8)
 _ICC = np.frombuffer(b"ICC_PROFILE\0", np.uint8)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, forceinline=True)
 def _short(data: np.ndarray, at: int, little: bool) -> int:
     low, high = (at, at + 1) if little else (at + 1, at)
     return int(np.int64(data[high]) << 8 | np.int64(data[low]))
 
 
-@njit(nogil=True, cache=True)
-def _orientation(data: np.ndarray, start: int, end: int) -> int:
+@njit(nogil=True)
+def _orientation(data: np.ndarray, start: int, end: int, have: int) -> int:
     """Tag 0x0112 of the first IFD of the TIFF structure data[start:end]; 1 where it is unfit.
 
-    Only type SHORT counts, as in browsers and libexif (Pillow takes a LONG too).
+    Only type SHORT counts, as in browsers and libexif (Pillow takes a LONG too). 0: the answer is
+    behind data[:have].
     """
-    if end - start < 8 or data[start] != data[start + 1]:
+    if end - start < 8:
+        return 1
+    if start + 8 > have:
+        return 0
+    if data[start] != data[start + 1]:
         return 1
     little = data[start] == 0x49  # II, else MM
     if not little and data[start] != 0x4D:
@@ -100,9 +117,13 @@ def _orientation(data: np.ndarray, start: int, end: int) -> int:
     if offset > end - start - 2:
         return 1
     at = start + offset + 2
+    if at > have:
+        return 0
     for _ in range(_short(data, start + offset, little)):
         if at + 12 > end:
             return 1
+        if at + 12 > have:
+            return 0
         if _short(data, at, little) == 0x0112:
             value = _short(data, at + 8, little)
             return value if _short(data, at + 2, little) == 3 and 1 <= value <= 8 else 1
@@ -110,7 +131,7 @@ def _orientation(data: np.ndarray, start: int, end: int) -> int:
     return 1
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, forceinline=True)
 def _frame(data: np.ndarray, at: int, end: int, out: np.ndarray) -> int:
     """Reads the frame header whose length field stands at data[at]; OK or an error."""
     if at + 8 > end:
@@ -136,7 +157,7 @@ def _frame(data: np.ndarray, at: int, end: int, out: np.ndarray) -> int:
     return OK
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _judge(out: np.ndarray, ids: int) -> None:
     """Fills COLOUR (libjpeg's default_decompress_parms), CHROMA and PLAIN. ids: 3 component ids,
     the first in the lowest byte."""
@@ -171,33 +192,57 @@ def _judge(out: np.ndarray, ids: int) -> None:
     out[PLAIN] = out[PRECISION] == 8 and 0xC0 <= sof <= 0xC2 and colour and usual
 
 
-@njit(types.int64(BYTES, types.int64, types.int64, types.int64[::1]), nogil=True, cache=True)
-def jpeg_header(data: np.ndarray, start: int, end: int, out: np.ndarray) -> int:
-    """Reads the header of the JPEG data[start:end]; OK or the code of an error (see ERRORS).
-
-    data: uint8 (n,); start, end: bytes, 0 <= start <= end <= n; out: int64 (FIELDS,), filled with
-    what was found up to an error. Looks at no byte behind the first SOS segment, nor outside
-    data[start:end]. Fill bytes and garbage between segments are skipped as libjpeg skips them.
-    """
-    out[:] = 0
+@njit(nogil=True, forceinline=True)
+def begin(out: np.ndarray, progress: np.ndarray) -> None:
+    """Makes int64 (FIELDS or more,) and (PROGRESS,) ready for read_on."""
+    for i in range(FIELDS):
+        out[i] = 0
     out[ORIENTATION] = 1
     out[ADOBE] = -1
     out[ICC_START] = -1
-    if end - start < 3 or data[start] != 0xFF or data[start + 1] != 0xD8 or data[start + 2] != 0xFF:
-        return NOT_JPEG
-    at = start + 2
-    exif = False
-    ids = 0
+    progress[AT] = progress[EXIF] = progress[IDS] = 0
+    progress[NEEDED] = 3
+
+
+@njit(nogil=True, forceinline=True)
+def _stop(progress: np.ndarray, at: int, needed: int) -> int:
+    progress[AT], progress[NEEDED] = at, needed
+    return MORE
+
+
+@njit(nogil=True, forceinline=True)
+def read_on(
+    data: np.ndarray, start: int, have: int, end: int, out: np.ndarray, progress: np.ndarray
+) -> int:
+    """Reads on in the header of the JPEG data[start:end], of which data[:have] is here.
+
+    data: uint8; bytes before start + progress[AT] are not looked at, so start may be negative. OK,
+    the code of an error, or MORE: call again with bytes AT to AT + NEEDED - 1 of the JPEG (as far
+    as it has them). A segment that says nothing here is skipped and not asked for.
+    """
+    at = start + progress[AT]
+    have = min(have, end)
+    if at == start:
+        if end - start < 3:
+            return NOT_JPEG
+        if have - start < 3:
+            return int(_stop(progress, 0, 3))
+        if data[at] != 0xFF or data[at + 1] != 0xD8 or data[at + 2] != 0xFF:
+            return NOT_JPEG
+        at += 2
     while True:
         while True:  # to the next marker: 0xFF, fill bytes, and neither 0xFF nor 0
-            while at < end and data[at] != 0xFF:
+            while at < have and data[at] != 0xFF:
                 at += 1
-            while at < end and data[at] == 0xFF:
+            if at >= have:
+                return SHORT if have == end else int(_stop(progress, at - start, 1))
+            while at < have and data[at] == 0xFF:
                 at += 1
-            if at >= end:
-                return SHORT
+            if at >= have:
+                return SHORT if have == end else int(_stop(progress, at - 1 - start, 2))
             if data[at] != 0:
                 break
+        begun = at - 1 - start
         marker = np.int64(data[at])
         at += 1
         if marker == 0x01 or 0xD0 <= marker <= 0xD7:
@@ -209,13 +254,16 @@ def jpeg_header(data: np.ndarray, start: int, end: int, out: np.ndarray) -> int:
         table = marker == 0xC4 or marker == 0xCC or 0xDA <= marker <= 0xDD
         if not (application or frame or table):
             return BAD_MARKER
-        if at + 2 > end:
-            return SHORT
+        if at + 2 > have:
+            return SHORT if have == end else int(_stop(progress, begun, 4))
         length = _u16(data, at)
         if length < 2:
             if not application:
                 return BAD_LENGTH
             length = 2  # libjpeg lets this pass
+        looked_at = length if frame else min(length, 18 if application else 2)
+        if min(at + looked_at, end) > have:
+            return int(_stop(progress, begun, 2 + looked_at))
         if frame:
             if marker == 0xC8 or 0xC5 <= marker <= 0xC7 or marker >= 0xCD:
                 return UNSUPPORTED_SOF
@@ -227,13 +275,14 @@ def jpeg_header(data: np.ndarray, start: int, end: int, out: np.ndarray) -> int:
             out[SOF] = marker
             if out[COMPONENTS] == 3:
                 for i in range(3):
-                    ids |= np.int64(data[at + 8 + 3 * i]) << (8 * i)
+                    progress[IDS] |= np.int64(data[at + 8 + 3 * i]) << (8 * i)
         if at + length > end:
             return SHORT
         if marker == 0xDA:
             if out[SOF] == 0:
                 return NO_SOF
-            _judge(out, ids)
+            out[HEADER_SIZE] = begun
+            _judge(out, progress[IDS])
             return OK
         payload = at + 2
         size = length - 2
@@ -241,38 +290,29 @@ def jpeg_header(data: np.ndarray, start: int, end: int, out: np.ndarray) -> int:
             if size >= 14 and _starts(data, payload, _JFIF):
                 out[JFIF] = 1
         elif marker == 0xE1:
-            if not exif and size >= 6 and _starts(data, payload, _EXIF):
-                exif = True
-                out[ORIENTATION] = _orientation(data, payload + 6, at + length)
+            if not progress[EXIF] and size >= 6 and _starts(data, payload, _EXIF):
+                orientation = _orientation(data, payload + 6, at + length, have)
+                if orientation == 0:
+                    return int(_stop(progress, begun, 2 + length))
+                progress[EXIF], out[ORIENTATION] = 1, orientation
         elif marker == 0xE2:
             if size >= 14 and _starts(data, payload, _ICC):
                 if out[ICC_CHUNKS] == 0:
-                    out[ICC_START] = at - 2 - start
+                    out[ICC_START] = begun
                 out[ICC_CHUNKS] += 1
         elif marker == 0xEE and size >= 12 and _starts(data, payload, _ADOBE):
             out[ADOBE] = data[payload + 11]
         at += length
 
 
-@njit(
-    types.void(BYTES, types.int64[:, ::1], types.int64, types.int64, types.int64[:, ::1]),
-    nogil=True,
-    cache=True,
-)
-def jpeg_headers(
-    data: np.ndarray, rows: np.ndarray, offset: int, kind: int, out: np.ndarray
-) -> None:
-    """Reads the headers of the JPEGs among the samples `rows` of the tar `data`.
+@njit(types.int64(BYTES, types.int64, types.int64, types.int64[::1]), nogil=True, cache=True)
+def jpeg_header(data: np.ndarray, start: int, end: int, out: np.ndarray) -> int:
+    """Reads the header of the JPEG data[start:end]; OK or the code of an error (see ERRORS).
 
-    rows: int64 (n, m), the image's offset and size in columns `offset` and `offset` + 1, and its
-    signature in column `kind`. out: int64 (n, FIELDS + 1), the last column the error code,
-    NOT_JPEG for all other images.
+    data: uint8 (n,); start, end: bytes, 0 <= start <= end <= n; out: int64 (FIELDS,), filled with
+    what was found up to an error. Looks at no byte behind the first SOS segment, nor outside
+    data[start:end]. Fill bytes and garbage between segments are skipped as libjpeg skips them.
     """
-    for i in range(len(rows)):
-        code = NOT_JPEG
-        if rows[i, kind] == JPEG:
-            start = rows[i, offset]
-            code = jpeg_header(data, start, start + rows[i, offset + 1], out[i, :FIELDS])
-        else:
-            out[i] = 0
-        out[i, FIELDS] = code
+    progress = np.empty(PROGRESS, np.int64)
+    begin(out, progress)
+    return int(read_on(data, start, end, end, out, progress))

@@ -3,8 +3,8 @@
 The codes are those of `catalogue.KIND`, except that every JPEG is `jpeg` here: whether it is a
 plain one is decided after its header is read.
 
-tarwalk compiles these functions into its own kernel, and numba's cache looks at the time of one
-file only: after a change here, touch tarwalk.py.
+tarwalk compiles these functions into its own kernel, and numba's cache looks at the text of one
+file only: after a change here, remove __pycache__.
 """
 
 from __future__ import annotations

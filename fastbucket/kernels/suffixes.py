@@ -1,6 +1,6 @@
 """Suffixes that claim an image, in lower case, and those of the members beside it. No numba here.
 
-tarwalk compiles these into its kernel: after a change here, touch tarwalk.py.
+tarwalk compiles these into its kernel: after a change here, remove __pycache__.
 """
 
 from __future__ import annotations

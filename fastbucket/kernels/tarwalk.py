@@ -1,4 +1,4 @@
-"""The walk over a tar in place: its members grouped into samples by webdataset's rule, in one pass.
+"""The walk over a tar: samples by webdataset's rule and the headers of their JPEGs, in one pass.
 
 Source: webdataset's tariterators (base_plus_ext, group_by_keys, `__meta__`). Unlike there, a member
 whose base name starts with a dot (macOS's `._photo.jpg`) belongs to no sample: base_plus_ext gives
@@ -10,10 +10,15 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, types
 
+from . import jpegheader as jpeg
 from . import tarheader as tar
-from .signature import BYTES, signature
+from . import window as view
+from .membername import key_size, same, suffix
+from .signature import BRANDS_LIMIT, JPEG, signature
 from .suffixes import CLASS, IMAGES, JSON, TEXT
-from .tarheader import block_state, next_member
+from .tarblock import BLOCK, GOOD, ZERO, block_state
+from .tarheader import next_member
+from .window import need
 
 SAMPLE_MEMBERS = 1024
 """Members of one key; suffixes are compared pairwise, so there has to be a bound."""
@@ -38,8 +43,9 @@ RANK_BYTES = 1  # an image's first bytes under another suffix
 RANK_SUFFIX = 2  # an image's suffix, and no first bytes that are known
 RANK_NONE = 3
 
-# How a call ended: FULL, or the END_ codes and BREAKS of tarheader, or CROWD.
+# How a call ended: FULL, FAILED, or the END_ codes and BREAKS of tarheader, or CROWD.
 FULL = tar.FOUND
+FAILED = tar.FAILED
 CROWD = 11
 BREAKS = {**tar.BREAKS, CROWD: f"a sample has more than {SAMPLE_MEMBERS} members"}
 
@@ -55,42 +61,43 @@ _SUFFIXES = np.array([_packed(suffix) for suffix in IMAGES], dtype=np.int64)
 _TXT, _JSON, _CLS = _packed(TEXT), _packed(JSON), _packed(CLASS)
 
 
-@njit(nogil=True, cache=True)
-def _key_size(name: np.ndarray, size: int) -> int:
-    """Length of the key in name[:size], up to the first dot of its base name; 0: of no sample."""
-    if size > 4 and name[0] == 95 and name[1] == 95:  # webdataset skips `__meta__` and below it
-        end = 0
-        while end < size and name[end] != 47:
-            end += 1
-        if end >= 4 and name[end - 1] == 95 and name[end - 2] == 95:
-            return 0
-    base = size
-    while base > 0 and name[base - 1] != 47:
-        base -= 1
-    for i in range(base, size):
-        if name[i] == 46:
-            return 0 if i == base else i
-    return 0
+@njit(nogil=True, forceinline=True)
+def _head(
+    file: np.ndarray,
+    window: np.ndarray,
+    body: int,
+    size: int,
+    head: np.ndarray,
+    reading: np.ndarray,
+) -> int:
+    """The header of the JPEG, `size` bytes at `body`, into head[:FIELDS]; its code, or -1: failed.
+
+    Window after window, for as long as the header goes on, and no pixel but those in the window.
+    """
+    jpeg.begin(head, reading)
+    while True:
+        at = reading[jpeg.AT]
+        o = need(file, window, body + at, min(reading[jpeg.NEEDED], size - at))
+        if o < 0:
+            return -1
+        start, have = o - at, file[view.END] - file[view.BASE]
+        code = jpeg.read_on(window, start, have, start + size, head, reading)
+        if code != jpeg.MORE:
+            return int(code)
 
 
-@njit(nogil=True, cache=True)
-def _suffix(name: np.ndarray, start: int, end: int) -> tuple[int, np.uint64]:
-    """The suffix name[start:end] in lower case: (packed, -1 above 7 bytes; its FNV-1a hash)."""
-    packed = np.int64(0)
-    digest = np.uint64(0xCBF29CE484222325)
-    for i in range(start, end):
-        c = np.int64(name[i])
-        if 65 <= c <= 90:
-            c += 32
-        if i - start < 7:
-            packed |= c << (8 * (i - start))
-        digest = (digest ^ np.uint64(c)) * np.uint64(0x100000001B3)
-    return (packed if end - start < 8 else np.int64(-1)), digest
-
-
-@njit(nogil=True, cache=True)
-def _place(data: np.ndarray, row: np.ndarray, packed: int, offset: int, size: int) -> bool:
-    """Notes a member in its sample's row; True: it is the sample's image so far."""
+@njit(nogil=True, forceinline=True)
+def _place(
+    file: np.ndarray,
+    window: np.ndarray,
+    row: np.ndarray,
+    head: np.ndarray,
+    reading: np.ndarray,
+    packed: int,
+    offset: int,
+    size: int,
+) -> int:
+    """Notes a member in its sample's row; 1: it is the sample's image so far, -1: failed."""
     if packed == _TXT:
         row[TEXT_OFFSET], row[TEXT_SIZE] = offset, size
     elif packed == _JSON:
@@ -103,7 +110,11 @@ def _place(data: np.ndarray, row: np.ndarray, packed: int, offset: int, size: in
             if packed == known:
                 by_suffix = True
                 break
-        kind = signature(data, offset, offset + size)
+        start = min(size, BRANDS_LIMIT)
+        o = need(file, window, offset, start)
+        if o < 0:
+            return -1
+        kind = signature(window, o, o + start)
         if kind:
             rank = RANK_IMAGE if by_suffix else RANK_BYTES
         else:
@@ -111,54 +122,47 @@ def _place(data: np.ndarray, row: np.ndarray, packed: int, offset: int, size: in
         if rank < row[RANK]:
             row[RANK], row[IMAGE_KIND] = rank, kind
             row[IMAGE_OFFSET], row[IMAGE_SIZE] = offset, size
-            return True
-    return False
+            code = jpeg.NOT_JPEG
+            if kind == JPEG:
+                code = _head(file, window, offset, size, head, reading)
+            else:
+                for i in range(jpeg.FIELDS):
+                    head[i] = 0
+            head[jpeg.FIELDS] = code
+            return 1 if code >= 0 else -1
+    return 0
 
 
-@njit(nogil=True, cache=True)
-def _same(
-    name: np.ndarray, size: int, key: np.ndarray, seen: np.ndarray, members: int, digest: np.uint64
-) -> bool:
-    """Whether name[:size] is the open sample's key, and the suffix is new to it.
-
-    A suffix that occurs twice starts another sample of the same key, which is an error later on.
-    """
-    if members == 0 or size != len(key):
-        return False
-    for i in range(size):
-        if name[i] != key[i]:
-            return False
-    for i in range(members):  # noqa: SIM110 - numba has no all() of a generator
-        if seen[i] == digest:
-            return False
-    return True
-
-
-@njit(nogil=True, cache=True)
-def _appended(data: np.ndarray, state: np.ndarray) -> int:
-    """MORE if a header stands behind the zero blocks at state[POSITION], else END.
+@njit(nogil=True)
+def _appended(file: np.ndarray, window: np.ndarray, state: np.ndarray) -> int:
+    """MORE if a header stands behind the zero blocks at state[POSITION], else END (or FAILED).
 
     `cat` of two tars makes such files, and every reader loses the second in silence. (Ant's tars
     have remains of older blocks there, which is harmless; nothing tells the two apart.)
     """
     at = state[tar.POSITION]
     for _ in range(PADDING_BLOCKS):
-        if at + tar.BLOCK > len(data):
+        if at + BLOCK > file[view.SIZE]:
             break
-        block = block_state(data, at)
-        if block == 1:
+        o = need(file, window, at, BLOCK)
+        if o < 0:
+            return FAILED
+        block = block_state(window, o)
+        if block == GOOD:
             state[tar.POSITION] = at
             return tar.MORE
-        if block == 2:
+        if block != ZERO:
             break
-        at += tar.BLOCK
+        at += BLOCK
     return tar.END
 
 
 @njit(
     types.UniTuple(types.int64, 2)(
-        BYTES,
         types.int64[::1],
+        types.uint8[::1],
+        types.int64[::1],
+        types.int64[:, ::1],
         types.int64[:, ::1],
         types.uint8[::1],
         types.uint8[::1],
@@ -169,9 +173,11 @@ def _appended(data: np.ndarray, state: np.ndarray) -> int:
     cache=True,
 )
 def walk(
-    data: np.ndarray,
+    file: np.ndarray,
+    window: np.ndarray,
     state: np.ndarray,
     rows: np.ndarray,
+    heads: np.ndarray,
     keys: np.ndarray,
     suffixes: np.ndarray,
     name: np.ndarray,
@@ -179,39 +185,51 @@ def walk(
 ) -> tuple[int, int]:
     """Walks on from state[POSITION] to the end, to a break, or until there is no room.
 
-    data: uint8 (n,), the file. state: int64 (STATE of tarheader,), kept between calls. rows: int64
-    (m, COLUMNS). keys, suffixes: uint8, the samples' keys and the suffixes of their images, end to
-    end, each with room for NAME_LIMIT bytes or more. name: uint8 (NAME_LIMIT,) and seen: uint64
-    (SAMPLE_MEMBERS,) are scratch. Returns (how it ended, number of rows filled). The last sample
-    is left out when the walk broke off before its image was met.
+    file: int64 (FILE of window,) and window: uint8 (ROOM of window,), kept between calls, as is
+    state: int64 (STATE of tarheader,). rows: int64 (m, COLUMNS). heads: int64 (m, FIELDS of
+    jpegheader + 1), the last column the error code, NOT_JPEG where the image is none. keys,
+    suffixes: uint8, the samples' keys and the suffixes of their images, end to end, each with room
+    for NAME_LIMIT bytes or more. name: uint8 (NAME_LIMIT,) and seen: uint64 (SAMPLE_MEMBERS,) are
+    scratch. Returns (how it ended, number of rows filled). The last sample is left out when the
+    walk broke off before its image was met. FAILED: a read failed, at FAULT of the file; what is
+    in the rows is whole, and the next call starts with the sample behind.
     """
     member = np.empty(tar.MEMBER, np.int64)
     found = np.empty(4, np.int64)
+    reading = np.empty(jpeg.PROGRESS, np.int64)
+    resume = np.empty(tar.STATE, np.int64)  # the state before the open sample
     count = members = 0  # whole samples; members of the open one, 0: none is open
     key_start = key_end = suffix_start = suffix_end = 0
     while True:
-        ended = next_member(data, state, found, member, name)
+        ended = next_member(file, window, state, found, member, name)
         if ended != tar.FOUND:
             break
         length = member[tar.NAME_SIZE]
-        key = _key_size(name, length)
+        key = key_size(name, length)
         if key == 0:
             continue
-        packed, digest = _suffix(name, key + 1, length)
-        if not _same(name, key, keys[key_start:key_end], seen, members, digest):
+        packed, digest = suffix(name, key + 1, length)
+        if not same(name, key, keys, key_start, key_end, seen, members, digest):
             if members:
                 rows[count, KEY_END], rows[count, SUFFIX_END] = key_end, suffix_end
                 key_start, suffix_start = key_end, suffix_end
                 count += 1
                 members = 0
+            for i in range(tar.STATE):
+                resume[i] = state[i]
+            resume[tar.POSITION] = member[tar.BEGIN]
+            resume[tar.MEMBERS] -= 1
             free = min(len(keys) - key_start, len(suffixes) - suffix_start)
             if count == len(rows) or free < tar.NAME_LIMIT:
-                state[tar.POSITION] = member[tar.BEGIN]
-                state[tar.MEMBERS] -= 1
+                state[:] = resume
                 return FULL, count
-            rows[count] = -1
+            for i in range(COLUMNS):
+                rows[count, i] = -1
             rows[count, IMAGE_KIND] = 0
             rows[count, RANK] = RANK_NONE
+            for i in range(jpeg.FIELDS):
+                heads[count, i] = 0
+            heads[count, jpeg.FIELDS] = jpeg.NOT_JPEG
             for i in range(key):
                 keys[key_start + i] = name[i]
             key_end, suffix_end = key_start + key, suffix_start
@@ -221,14 +239,31 @@ def walk(
             break
         seen[members] = digest
         members += 1
-        if _place(data, rows[count], packed, member[tar.BODY], member[tar.SIZE]):
+        placed = _place(
+            file,
+            window,
+            rows[count],
+            heads[count],
+            reading,
+            packed,
+            member[tar.BODY],
+            member[tar.SIZE],
+        )
+        if placed < 0:
+            ended = FAILED
+            break
+        if placed:
             suffix_end = suffix_start + length - key - 1
             for i in range(suffix_end - suffix_start):
                 suffixes[suffix_start + i] = name[key + 1 + i]
+    if ended == FAILED:
+        if members:
+            state[:] = resume
+        return FAILED, count
     whole = ended == tar.END or ended == tar.END_UNMARKED
     if members and (whole or rows[count, RANK] <= RANK_BYTES):
         rows[count, KEY_END], rows[count, SUFFIX_END] = key_end, suffix_end
         count += 1
     if ended == tar.END:
-        ended = _appended(data, state)
+        ended = _appended(file, window, state)
     return ended, count

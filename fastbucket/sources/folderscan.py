@@ -57,8 +57,8 @@ def scan(archive: Archive) -> Catalogue:
     suffixes = pa.array([file.suffix for file in images], pa.binary())
     probe.check_unique(archive.path, keys, suffixes)
 
-    def fetch(i: int) -> memoryview:
-        return reader.read(images[i].name, 0, images[i].size, into)
+    def fetch(i: int, size: int) -> memoryview:
+        return reader.read(images[i].name, 0, size, into)
 
     columns = probe.columns(
         np.array(rows, np.int64).reshape(-1, tarwalk.COLUMNS),

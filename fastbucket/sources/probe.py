@@ -60,7 +60,7 @@ NUMBERS = {
 }
 """Columns of the catalogue that are taken over from the walk."""
 
-Fetch = Callable[[int], "bytes | memoryview"]
+Fetch = Callable[[int, int], "bytes | memoryview"]
 
 
 def columns(
@@ -69,8 +69,8 @@ def columns(
     """The columns of a catalogue.
 
     rows: int64 (n, tarwalk.COLUMNS); heads: int64 (n, jpegheader.FIELDS + 1), its last column the
-    error code; keys, suffixes: n binaries; fetch(i): the bytes of image i, asked for only where
-    the kernel did not settle it.
+    error code; keys, suffixes: n binaries; fetch(i, size): the first `size` bytes of image i, good
+    up to the next call, asked for only where the kernel did not settle it.
     """
     n = len(rows)
     is_jpeg = rows[:, walk.IMAGE_KIND] == KIND["jpeg"]
@@ -90,7 +90,8 @@ def columns(
     }
     detail = [""] * n
     for i in np.flatnonzero(plain & (heads[:, jpeg.ICC_START] >= 0)).tolist():
-        profile = assemble(fetch(i), int(heads[i, jpeg.ICC_START]))
+        start = fetch(i, int(heads[i, jpeg.HEADER_SIZE]))
+        profile = assemble(start, int(heads[i, jpeg.ICC_START]))
         name = classify(profile, int(heads[i, jpeg.COMPONENTS]))
         found["profile"][i] = PROFILES.index(name)
     for i in np.flatnonzero(~plain & (reason == 0)).tolist():
@@ -124,7 +125,7 @@ def _by_libvips(
     """Fills row i of `found` for an image that is no plain JPEG; raises SampleError."""
     if row[walk.IMAGE_SIZE] == 0:
         raise SampleError("unreadable", "empty file")
-    data = fetch(i)
+    data = fetch(i, int(row[walk.IMAGE_SIZE]))
     kind = int(found["kind"][i])
     if kind == KIND["none"]:
         raise SampleError("unreadable", stranger(bytes(data[:16])))
@@ -150,7 +151,7 @@ def probe(data: bytes | memoryview) -> Source:
     row[walk.IMAGE_KIND] = signature(view, 0, len(view))
     head[-1] = jpeg.jpeg_header(view, 0, len(view), head[:-1])
     one = pa.array([b""], pa.binary())
-    found = columns(row[None], head[None], one, one, lambda _: data)
+    found = columns(row[None], head[None], one, one, lambda _, size: data[:size])
     if found["reason"][0]:
         raise SampleError("unreadable", found["detail"][0])
     kind, profile, chroma, width, height, orientation = (
