@@ -22,7 +22,7 @@ from PIL import Image, ImageCms, ImageFile, ImageOps
 from PIL.PngImagePlugin import PngInfo
 from reference import choose, decode, fit, targets, verdict
 
-SHARED = Path("/work/shared")
+SHARED = Path(__file__).resolve().parents[2] / "shared"
 BUCKETS = targets()
 
 
@@ -594,7 +594,7 @@ def photos() -> list[Path]:
 
 
 def test_photos_that_fit_a_512_bucket() -> None:
-    """246, where /work/shared/README.md says 244 without saying how it counts.
+    """246, where shared/README.md says 244 without saying how it counts.
 
     Leaving out the one CMYK and the one grey photo, which both fit, would give its number.
     """
