@@ -9,11 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from .buffers import aligned
 from .geometry import Size
 from .kernels import resample, taps
-
-_ALIGNMENT = 64
-"""Bytes: a cache line, and the widest vector."""
 
 _CACHED = 256
 """Axes whose weights are kept. 6 KB each at a factor of 1; 130 KB at 16, without shrink-on-load."""
@@ -25,12 +23,6 @@ def weights(
 ) -> tuple[Any, ...]:
     """`taps.rows` or `taps.columns` with these arguments, which are described there."""
     return axis(scale, pixels, first, count)
-
-
-def _aligned(size: int) -> np.ndarray:
-    buffer = np.empty(size + _ALIGNMENT, np.uint8)
-    start = -buffer.ctypes.data % _ALIGNMENT
-    return buffer[start : start + size]
 
 
 class Resizer:
@@ -67,11 +59,11 @@ class Resizer:
         edge_rows = height - min(max(within, 0), height)
         line, edge = 8 * reach, edge_rows * reach
         if self._scratch.size < line + edge:
-            self._scratch = _aligned(line + edge)
+            self._scratch = aligned(line + edge)
         whole = Size(4 * len(column_weights), 2 * len(rows[0]))
         size = 4 * whole.width * whole.height
         if self._target.size < size:
-            self._target = _aligned(size)
+            self._target = aligned(size)
         out = self._target[:size].reshape(whole.height, whole.width, 4)
         resample.resample(
             pixels,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import simplejpeg
 
+from ..buffers import aligned
 from ..errors import SampleError
 from ..geometry import Size
 
@@ -40,7 +41,7 @@ class Turbo:
         """
         width, height = -(-stored.width // shrink), -(-stored.height // shrink)
         if self._buffer.size < width * height * 4:
-            self._buffer = np.empty(width * height * 4, np.uint8)
+            self._buffer = aligned(width * height * 4)
         try:
             pixels: np.ndarray = simplejpeg.decode_jpeg(
                 data,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numba
 import numpy as np
 
@@ -59,6 +61,15 @@ def _fit(w, h, widths, heights, rule, next_bucket, max_crop, bucket, fits):
                 fits[i] = True
 
 
+@lru_cache(maxsize=8)
+def _targets(buckets: tuple[Bucket, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Widths and heights of the buckets, int64 each."""
+    return (
+        np.array([bucket.target.width for bucket in buckets], np.int64),
+        np.array([bucket.target.height for bucket in buckets], np.int64),
+    )
+
+
 def fit(
     width: np.ndarray,
     height: np.ndarray,
@@ -76,12 +87,10 @@ def fit(
     """
     n = width.size
     bucket, fits = np.empty(n, np.int16), np.empty(n, np.bool_)
-    targets = np.array([b.target for b in buckets], np.int64).reshape(-1, 2)
     _fit(
         np.ascontiguousarray(width, np.int32),
         np.ascontiguousarray(height, np.int32),
-        np.ascontiguousarray(targets[:, 0]),
-        np.ascontiguousarray(targets[:, 1]),
+        *_targets(buckets),
         RULES.index(choice),
         next_bucket,
         max_crop,
