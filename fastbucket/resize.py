@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
@@ -34,7 +33,7 @@ class Resizer:
     def __call__(
         self,
         pixels: np.ndarray,
-        span: tuple[Fraction, Fraction],
+        span: tuple[float, float],
         resized: Size,
         corner: tuple[int, int],
         target: Size,

@@ -12,10 +12,10 @@ import pytest
 import simplejpeg
 from click.testing import CliRunner
 from exported import image_of, source_members, write_tar
-from shardtasks import Planned
+from shardtasks import Planned, Unheard
 
 import fastbucket.bench.scaling
-from fastbucket import Recipe, RunError
+from fastbucket import Recipe, RunError, transcode
 from fastbucket.bench import SAMPLES, SECONDS, Bench, bench
 from fastbucket.bench import excerpt as excerpts
 from fastbucket.bench.excerpt import SHARD, excerpt
@@ -206,6 +206,7 @@ def test_the_floor_does_our_decoding_and_encoding_and_no_more(tmp_path, monkeypa
     planned = Planned([path], tmp_path / "out", Recipe(base_resolution=256, quality=80))
     task = VisitTask(planned.setup)
     decode, encode = simplejpeg.decode_jpeg, simplejpeg.encode_jpeg
+    our_encode = transcode.encode
     decoded, encoded = [], []
 
     def decoding(data, *args, **kwargs):
@@ -217,17 +218,22 @@ def test_the_floor_does_our_decoding_and_encoding_and_no_more(tmp_path, monkeypa
         encoded.append((pixels.shape, kwargs["quality"], kwargs["colorsubsampling"]))
         return encode(pixels, **kwargs)
 
+    def our_encoding(pixels, quality, subsampling):
+        encoded.append((pixels.shape, quality, subsampling.replace(":", "")))
+        return our_encode(pixels, quality, subsampling)
+
     monkeypatch.setattr(simplejpeg, "decode_jpeg", decoding)
     monkeypatch.setattr(simplejpeg, "encode_jpeg", encoding)
+    monkeypatch.setattr(transcode, "encode", our_encoding)
     assert len(planned.plan.shards) == 1
-    ours = task((0, False, True), None)
+    ours = task((0, False, True), Unheard())
     assert ours.floor == (0, 0)
     shapes, settings = list(decoded), list(encoded)
     assert [data for data, _ in shapes] == jpegs
     assert len({shape for _, shape in shapes}) == 3
     decoded.clear()
     encoded.clear()
-    both = task((0, True, False), None)
+    both = task((0, True, False), Unheard())
     assert both.floor.decode > 0
     assert both.floor.encode > 0
     assert both.bytes == ours.bytes
@@ -240,13 +246,13 @@ def test_each_pass_begins_without_weights(drawn, tmp_path):
     """As a worker meets new sizes: else a second pass would find all of them in the cache."""
     planned = Planned(list(drawn.paths[:1]), tmp_path / "out", SMALL)
     task = VisitTask(planned.setup)
-    task((0, False, True), None)
+    task((0, False, True), Unheard())
     misses = weights.cache_info().misses
     assert misses
-    task((0, False, False), None)
+    task((0, False, False), Unheard())
     assert weights.cache_info().misses == misses
     before = weights.cache_info().hits
-    task((0, False, True), None)
+    task((0, False, True), Unheard())
     assert weights.cache_info().hits < before  # counted anew
     assert weights.cache_info().misses == misses
 
@@ -255,7 +261,7 @@ def test_the_floor_of_what_passes_through_is_its_check(drawn, tmp_path):
     recipe = Recipe(base_resolution=256, image_mode="passthrough_jpeg", duplicates="keep")
     planned = Planned(list(drawn.paths), tmp_path / "out", recipe)
     task = VisitTask(planned.setup)
-    visits = [task((number, True, False), None) for number in range(len(planned.plan.shards))]
+    visits = [task((number, True, False), Unheard()) for number in range(len(planned.plan.shards))]
     images = sum(visit.images for visit in visits)
     undecodable = sum(fate == "undecodable" for fate in drawn.fates.values())
     assert images == planned.plan.order.size - undecodable

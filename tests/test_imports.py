@@ -17,12 +17,12 @@ PACKAGE = Path(__file__).resolve().parents[1] / "fastbucket"
 # A module imports only from rooms above its own, at its top or inside a function; a room is a
 # file or a folder. What is imported for type checkers alone does not count.
 ORDER = (
-    "errors", "geometry", "buckets", "crop", "subsampling", "format", "recipe",
+    "errors", "commit", "geometry", "buffers", "buckets", "crop", "subsampling", "format", "recipe",
     "progress", "report", "stopwatch",
     "catalogue", "sidecar", "kernels", "decode", "sources", "dedup", "planning",
     "resize", "encode", "orientation", "transcode",
     "tar", "shard", "task", "fill", "meta", "manifest", "card", "outcome",
-    "state", "engines", "scan", "run", "verification",
+    "state", "engines", "scan", "run", "captions", "verification",
     "draw", "segments", "timm_tars", "drawn_source", "bench",
     "cli", "__main__",
 )  # fmt: skip
@@ -33,12 +33,12 @@ FREE = ("__init__",)  # the public face: everything may import its __version__
 NATIVE = {
     "numba": {"kernels"},
     "pyvips": {"decode", "drawn_source"},
-    "simplejpeg": {"decode", "encode", "drawn_source", "verification.jpeg", "manifest", "bench"},
+    "simplejpeg": {"decode", "drawn_source", "verification.jpeg", "manifest", "bench"},
     "click": {"cli"},
     "rich": {"cli", "progress"},
     "multiprocessing": {"engines"},
     "webdataset": set(),
-    "PIL": set(),
+    "PIL": {"encode"},
     "torch": set(),
 }
 

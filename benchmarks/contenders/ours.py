@@ -8,7 +8,7 @@ from typing import Any
 from ..corpus import Plan
 
 NAME = "fastbucket"
-DISTRIBUTIONS = ("fastbucket", "simplejpeg", "numba", "numpy")
+DISTRIBUTIONS = ("fastbucket", "simplejpeg", "pillow", "numba", "numpy")
 
 
 def available() -> str | None:
@@ -40,20 +40,20 @@ def resize(pixels: Any, plan: Plan) -> Any:
 
 def target(data: bytes, plan: Plan) -> Any:
     """RGBX uint8 (h, w, 4), as it goes into the JPEG encoder; a copy."""
-    import simplejpeg
+    from fastbucket import transcode as room
 
     seen: list[Any] = []
-    real = simplejpeg.encode_jpeg
+    real = room.encode
 
-    def encode_jpeg(image: Any, *arguments: Any, **options: Any) -> Any:
+    def encode(image: Any, *arguments: Any) -> bytes:
         seen.append(image.copy())
-        return real(image, *arguments, **options)
+        return real(image, *arguments)
 
-    simplejpeg.encode_jpeg = encode_jpeg
+    room.encode = encode
     try:
         transcode(data, plan)
     finally:
-        simplejpeg.encode_jpeg = real
+        room.encode = real
     return seen[0]
 
 

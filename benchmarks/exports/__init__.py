@@ -14,7 +14,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-EXPORTS = ("ours", "replaced", "replaced_decode_all")
+EXPORTS = ("ours", "replaced_decode_all", "replaced")
 """Modules here, in the order of the table."""
 
 

@@ -1,4 +1,4 @@
-"""The same, decoding every image before its size decides, as `.decode("pil")` does."""
+"""The stage that is replaced, decoding every image before its size decides, as `.decode("pil")` does."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from . import replaced
 
-NAME = "the same, with every image decoded first"
+NAME = "webdataset + Pillow + torch float + TarWriter"
 DISTRIBUTIONS = replaced.DISTRIBUTIONS
 available, load = replaced.available, replaced.load
 

@@ -18,9 +18,9 @@ from ..figures import Bench
 from ..options import parse
 
 SMALL_SHARE = 0.91
-COPIES, QUICK_COPIES = 3, 0
-ROUNDS = 5
-"""At most: a round takes most of a minute."""
+COPIES, QUICK_COPIES = 9, 0
+ROUNDS = 3
+"""At most: a round takes some minutes."""
 
 AROUND = ("read", "hash", "json", "write")
 """Stages of a sample that are not pixels."""
