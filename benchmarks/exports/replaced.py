@@ -1,6 +1,6 @@
 """The stage that is replaced: webdataset, Pillow, torch float, Pillow, TarWriter, one process.
 
-At its best, which few of them are: it looks at the size before it decodes, so nothing that is dropped is decoded. Its
+At its best: it looks at the size before it decodes, so nothing that is dropped is decoded. Its
 imports are outside of the time, unlike ours.
 """
 
