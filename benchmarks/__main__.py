@@ -35,12 +35,15 @@ PROGRAMS = (
 )
 """In the order in which they run; the comparison comes first, while the machine is fresh."""
 
+PUBLISHED = ROOT / "docs" / "performance.md"
+"""The page of the repository; the README quotes it."""
+
 
 def main() -> None:
     made = parser(__doc__)
     names = [program.partition(".")[2] for program in PROGRAMS]
     made.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=", ".join(names))
-    made.add_argument("--out", type=Path, default=ROOT / "docs" / "performance.md")
+    made.add_argument("--out", type=Path, default=PUBLISHED)
     made.add_argument(
         "--no-build",
         action="store_true",
@@ -66,7 +69,8 @@ def main() -> None:
             failed.append(program)
     if not lines.is_file():
         raise SystemExit("no figures")
-    process.run(["-m", f"{__package__}.report", lines, arguments.out], pinned=False)
+    readme = [ROOT / "README.md"] if arguments.out == PUBLISHED else []
+    process.run(["-m", f"{__package__}.report", lines, arguments.out, *readme], pinned=False)
     print(arguments.out)
     if failed:
         raise SystemExit(f"failed: {', '.join(failed)}; their earlier figures stay on the page")

@@ -1,8 +1,8 @@
 """Draws the page from the figures: JSON lines in, Markdown out.
 
-    python -m benchmarks.report docs/performance.jsonl docs/performance.md
+    python -m benchmarks.report docs/performance.jsonl docs/performance.md [README.md]
 
-It measures nothing.
+With a README, what it quotes is brought up to date too. It measures nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from .contenders.__main__ import IDENTICAL_DB, WARM_UP
 from .corpora import LONG_SIDES, QUALITY, SHARE_444
 from .figures import read
 from .record import Record, count, number, percent, spread, table, times
+from .summary import quote
 from .targets import TARGETS
 
 OURS = contender("ours").NAME
@@ -24,8 +25,11 @@ CORPORA = {"imagenet": "Images as in ImageNet", "photos": "Photos as they are"}
 
 
 def main() -> None:
-    source, out = sys.argv[1:]
-    Path(out).write_text(page(Record(read(Path(source)))))
+    source, out, *readme = sys.argv[1:]
+    record = Record(read(Path(source)))
+    Path(out).write_text(page(record))
+    for path in readme:
+        quote(record, Path(path))
 
 
 def page(record: Record) -> str:

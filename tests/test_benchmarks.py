@@ -19,11 +19,11 @@ from fastbucket.errors import SampleError
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))  # benchmarks are no part of the package
 
-from benchmarks import record, report  # noqa: E402
+from benchmarks import record, report, summary  # noqa: E402
 from benchmarks.contenders import CONTENDERS, contender  # noqa: E402
 from benchmarks.exports import EXPORTS, exporter  # noqa: E402
 from benchmarks.exports.replaced import choose  # noqa: E402
-from benchmarks.figures import ABSENT, Figure  # noqa: E402
+from benchmarks.figures import ABSENT, Figure, read  # noqa: E402
 from benchmarks.sof import frame  # noqa: E402
 from benchmarks.targets import TARGETS, Target  # noqa: E402
 
@@ -164,3 +164,14 @@ def test_the_replaced_stage_chooses_as_we_do(size: tuple[int, int]) -> None:
         return
     done = transcoder.transcode(jpeg, "0")
     assert place == (done.bucket.id, done.bucket.target, done.scale, done.resized)
+
+
+def test_what_is_published_is_what_was_measured() -> None:
+    """docs/performance.md and the README's figures are the program's, from the figures beside."""
+    figures = read(ROOT / "docs" / "performance.jsonl")
+    measured = record.Record(figures)
+    assert (ROOT / "docs" / "performance.md").read_text() == report.page(measured)
+    text = (ROOT / "README.md").read_text()
+    start, end = text.index(summary.BEGIN) + len(summary.BEGIN), text.index(summary.END)
+    assert text[start:end].strip("\n") == summary.quoted(measured)
+    assert not any(figure.quick for figure in figures)
