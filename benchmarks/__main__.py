@@ -24,6 +24,7 @@ PROGRAMS = (
     "runs.workers",
     "runs.memory",
     "runs.plan",
+    "runs.captions",
     "runs.startup",
     "stages.scan",
     "stages.read",

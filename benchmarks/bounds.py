@@ -137,6 +137,27 @@ def plan_memory(record: Record) -> str:
     return f"{number(own)} MB of it are its own, the rest are mapped catalogue files"
 
 
+def captions(record: Record) -> str:
+    """Applying captions: the hash that the manifest wants, and the copy."""
+    hashed, copied = (record.value("captions", f"{n} alone", "rate") for n in ("hash", "copy"))
+    loop = record.value("captions", "webdataset loop", "rate")
+    if not (hashed and copied and loop):
+        return "its parts were not measured"
+    limit = 1 / (1 / hashed + 1 / copied)
+    return (
+        f"SHA-256 alone runs at {number(hashed)} MB/s, a copy by the kernel with its sync at "
+        f"{number(copied)}: both on one core are {number(limit)} MB/s, {times(limit / loop)} the "
+        "loop, which does neither hash nor sync"
+    )
+
+
+def captions_import(record: Record) -> str:
+    """The import: rows a second."""
+    rows = record.value("captions", "import of a million rows", "rows")
+    seconds = record.value("captions", "import of a million rows", "seconds")
+    return f"{number(rows / seconds if rows and seconds else None)} rows/s"
+
+
 def start(record: Record) -> str:
     """The start: the interpreter itself, and imports by package."""
     bare = record.value("startup", "python -c pass", "seconds")

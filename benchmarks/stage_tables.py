@@ -127,6 +127,31 @@ def plan(record: Record) -> list[str]:
     ]
 
 
+def captions(record: Record) -> list[str]:
+    """Captions applied and imported."""
+    names = record.names("captions", "rate")
+    if not names:
+        return []
+    rows = [
+        (
+            name,
+            number(record.value("captions", name, "rate")),
+            spread(record.figure("captions", name, "rate")),
+            count(record.value("captions", name, "samples")),
+        )
+        for name in names
+    ]
+    samples, size = (record.value("captions", "source", m) for m in ("samples", "bytes"))
+    return [
+        "## Captions",
+        "",
+        f"{count(samples)} samples, {number((size or 0) / 1e9)} GB, in the page cache, on one core "
+        "but where it says otherwise.",
+        "",
+        *table(("", "MB/s", "rounds", "samples/s"), rows),
+    ]
+
+
 def startup(record: Record) -> list[str]:
     """How long until something happens."""
     names = record.names("startup", "seconds")
@@ -217,7 +242,7 @@ def others(record: Record) -> list[str]:
 
 
 _TOLD = (
-    "transcode/", "resize/", "export", "workers", "scan", "memory", "plan", "startup",
+    "transcode/", "resize/", "export", "workers", "scan", "memory", "plan", "captions", "startup",
     "stage/read", "stage/encode", "stage/around", "stage/decode", "stage/chroma/",
 )  # fmt: skip
 """Benchmarks that other sections of the page show, by the start of their names."""
@@ -245,6 +270,7 @@ SECTIONS: tuple[Callable[[Record], list[str]], ...] = (
     scan,
     memory,
     plan,
+    captions,
     startup,
     decode,
     chroma,

@@ -13,6 +13,7 @@ from . import bounds
 from .contenders import contender
 from .exports import exporter
 from .record import Record, number, times
+from .runs.captions import APPLY, IMPORT, LOOP
 from .runs.memory import LARGE, MANY
 
 Measured = Callable[[Record], float | None]
@@ -186,6 +187,31 @@ TARGETS: tuple[Target, ...] = (
         _value("plan", "plan", "peak"),
         _unit("MB"),
         bounds.plan_memory,
+        more=False,
+    ),
+    Target(
+        "captions applied to 100,000 samples, one core",
+        500,
+        1000,
+        _value("captions", APPLY, "rate"),
+        _unit("MB/s"),
+        bounds.captions,
+    ),
+    Target(
+        "captions applied, one core, against a loop of webdataset and TarWriter",
+        10.0,
+        15.0,
+        _ratio("captions", "rate", APPLY, LOOP),
+        times,
+        bounds.captions,
+    ),
+    Target(
+        "import of a million captions",
+        60,
+        20,
+        _value("captions", IMPORT, "seconds"),
+        _unit("s"),
+        bounds.captions_import,
         more=False,
     ),
     Target(

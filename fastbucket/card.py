@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from . import commit
 from .format import BUCKETS, CAPTION_FIELDS, CARD, SAMPLE_FIELDS
 from .sidecar import Carried
 
@@ -191,7 +192,4 @@ A batch has one image size only if it comes from one bucket: make one loader for
 
 def write(out: Any, text: str) -> None:
     """Write README.md whole."""
-    path = out / CARD
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    commit.write_text(out / CARD, text)

@@ -6,7 +6,6 @@ The file is Arrow IPC, written once and mapped by everybody who reads it.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from . import commit
 from .geometry import Size, oriented
 
 VERSION = 1
@@ -47,17 +47,17 @@ COLUMNS: dict[str, Any] = {
     "components": pa.uint8(),
     "progressive": pa.uint8(),
     "profile": pa.uint8(),  # PROFILES
-    "reason": pa.uint8(),  # format.DROP_REASONS: 0, no_image or unreadable
+    "reason": pa.uint8(),  # format.DROP_REASONS: 0, no_image, unreadable or decoder_crash
     "detail": pa.string(),  # why it is unreadable, else ""
 }
 
 
 @dataclass(frozen=True)
 class Archive:
-    """One unit of a source: a tar file, or a folder of images.
+    """One unit of a source: a tar file, a folder of images, or a script (`sources.script`).
 
     `name` is the archive file name without .tar, and the first part of an image_id; for a folder
-    it is the folder's base name and no part of the image_id. `size` in bytes (tar), 0 for a folder.
+    it is the folder's base name and no part of the image_id. `size` in bytes, 0 for a folder.
     """
 
     kind: str
@@ -69,7 +69,7 @@ class Archive:
     @property
     def id_prefix(self) -> str:
         """What stands before the member key in an image_id, "" for a folder."""
-        return self.name if self.kind == "tar" else ""
+        return "" if self.kind == "folder" else self.name
 
 
 class Source(NamedTuple):
@@ -123,10 +123,12 @@ class Catalogue:
                 "extra": json.dumps(self.extra),
             }
         )
-        temporary = path.with_name(path.name + ".tmp")
-        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        with (
+            commit.whole(path) as unfinished,
+            pa.OSFile(str(unfinished), "wb") as sink,
+            pa.ipc.new_file(sink, table.schema) as writer,
+        ):
             writer.write_table(table)
-        os.replace(temporary, path)
 
 
 def read(path: Path, stamp: str) -> pa.Table | None:

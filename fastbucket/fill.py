@@ -12,15 +12,15 @@ commits them; the renames behind it can be repeated.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from . import commit
 from .errors import RunError
 from .format import shard_path
-from .shard import ShardFile, fsync_directory
+from .shard import ShardFile
 from .task import Record, short_path
 
 
@@ -59,36 +59,59 @@ def layout(records: Sequence[Record], shard_size: int) -> list[list[Place]]:
 def fill(out: Path, state: Path, records: Sequence[Record], shard_size: int) -> list[Final]:
     """Fill the gaps of one bucket and return its final shards. Can be repeated after any crash."""
     if not any(record.drops for record in records):
-        return [Final(r.number, r.samples, r.bytes, r.sha256) for r in records]
+        finals = [Final(r.number, r.samples, r.bytes, r.sha256) for r in records]
+    else:
+        journal = journal_path(state, records[0].bucket_id)
+        if not journal.is_file():
+            finals, changed = _stage(out, state, records, shard_size)
+            facts = {"finals": finals, "changed": changed, "planned": len(records)}
+            commit.write_text(journal, json.dumps(facts))
+        try:
+            finals = _carry_out(out, state, records, json.loads(journal.read_text()))
+        except OSError as error:
+            raise commit.output_error(Path(error.filename or out), error) from None
+    _check(out, state, records[0].bucket_id, finals)
+    return finals
+
+
+def _carry_out(
+    out: Path, state: Path, records: Sequence[Record], facts: dict[str, Any]
+) -> list[Final]:
+    """What the journal says: move the staged shards to their places, remove what has served."""
     bucket_id = records[0].bucket_id
-    journal = journal_path(state, bucket_id)
-    if not journal.is_file():
-        finals, changed = _stage(out, state, records, shard_size)
-        facts = {"finals": finals, "changed": changed, "planned": len(records)}
-        temporary = journal.with_name(journal.name + ".tmp")
-        with open(temporary, "w") as file:
-            json.dump(facts, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, journal)
-        fsync_directory(journal.parent)
-    facts = json.loads(journal.read_text())
     finals = [Final(*final) for final in facts["finals"]]
     for number in facts["changed"]:
         staged, final_path = _staged(state, bucket_id, number), out / shard_path(bucket_id, number)
         if staged.exists():
-            final_path.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(staged, final_path)
-            fsync_directory(final_path.parent)
+            commit.make_folder(final_path.parent)
+            commit.rename(staged, final_path)
+    folder = (out / shard_path(bucket_id, 0)).parent
     for number in range(len(finals), facts["planned"]):
         (out / shard_path(bucket_id, number)).unlink(missing_ok=True)
+    with suppress(FileNotFoundError):  # no shard of it was ever whole
+        commit.fsync_directory(folder)  # what is removed here stays so, or a power cut undoes it
     for record in records:
         short_path(state, bucket_id, record.number).unlink(missing_ok=True)
-    folder = (out / shard_path(bucket_id, 0)).parent
     if not finals:
         with suppress(OSError):  # not there, or somebody's file in it
             folder.rmdir()
     return finals
+
+
+def _check(out: Path, state: Path, bucket_id: str, finals: Sequence[Final]) -> None:
+    """What the manifest will list is there in its full size.
+
+    If it is not, the journal goes: the records then stand alone, and a shard that is not as its
+    record says is made again. (A shard that filling has changed is shorter than its record.)
+    """
+    for final in finals:
+        path = out / shard_path(bucket_id, final.number)
+        if not path.is_file() or path.stat().st_size != final.bytes:
+            journal_path(state, bucket_id).unlink(missing_ok=True)
+            raise RunError(
+                f"{path} was removed or changed while the export ran; the same command makes it "
+                "again"
+            )
 
 
 def journal_path(state: Path, bucket_id: str) -> Path:

@@ -16,8 +16,12 @@ MANIFEST = "manifest.json"
 CARD = "README.md"
 BUCKETS = "buckets"
 META = "meta"
+CAPTIONS = "captions.sqlite"
+"""The workspace of the captions: it outlives the export beside which it lies."""
 STATE = ".fastbucket"
 """Working state of an unfinished export, inside the output folder; gone when it is complete."""
+APPLYING = f"{STATE}/captions/applying.json"
+"""There while captions are being applied to a complete export: its manifest does not hold then."""
 
 MEMBERS = ("jpg", "txt", "json")
 """Suffixes of a sample's members, in the order in which they stand in the tar."""

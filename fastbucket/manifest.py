@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
@@ -13,14 +12,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from . import __version__
+from . import __version__, commit
 from .buckets import FAMILIES, Bucket
 from .catalogue import Archive, broken
 from .errors import RunError
 from .fill import Final
 from .format import FORMAT, MANIFEST, MANIFEST_FIELDS, shard_path
 from .recipe import Recipe
-from .shard import fsync_directory
 from .sidecar import Carried
 
 
@@ -125,16 +123,8 @@ def make(
 
 
 def write(out: Path, facts: dict[str, Any]) -> None:
-    """Commit the manifest: temporary file, fsync, rename, fsync of the folder."""
-    path = out / MANIFEST
-    temporary = path.with_name(f".{path.name}.tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(facts, file, ensure_ascii=False, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    fsync_directory(out)
+    """Commit the manifest, and with it the export."""
+    commit.write_text(out / MANIFEST, json.dumps(facts, ensure_ascii=False, indent=2) + "\n")
 
 
 def software() -> dict[str, str]:
@@ -147,7 +137,8 @@ def software() -> dict[str, str]:
     return {
         "fastbucket": __version__,
         "libvips": ".".join(str(pyvips.version(part)) for part in range(3)),
-        "simplejpeg": version("simplejpeg"),  # its wheel carries libjpeg-turbo
+        "pillow": version("pillow"),  # its wheel carries the libjpeg-turbo that encodes
+        "simplejpeg": version("simplejpeg"),  # and this one's the libjpeg-turbo that decodes
         "libjpeg-turbo": _turbo_version(),
         "numba": version("numba"),
         "numpy": np.__version__,

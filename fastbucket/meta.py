@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from . import commit
 from .catalogue import KINDS, column, text
 from .format import DROP_REASONS, META, META_FIELDS, image_id, sample_key
 from .planning import REASON, Plan
@@ -50,23 +50,29 @@ def fates(
 def write(out: Path, plan: Plan, tables: Sequence[pa.Table], fates: Fates) -> None:
     """Write the parquet files, each whole or not at all."""
     folder = out / META
-    folder.mkdir(exist_ok=True)
+    commit.make_folder(folder)
     for stale in folder.glob("*.parquet*"):
         stale.unlink()
-    writer, temporary, rows, number = None, folder, 0, 0
     names = np.array([bucket.id for bucket in plan.buckets] + [""])
-    for index, table in enumerate(tables):
-        if writer is None:
-            temporary = folder / f".samples-{number:05d}.parquet.tmp"
-            writer = pq.ParquetWriter(
-                temporary, SCHEMA, compression="zstd", write_page_checksum=True
-            )
-        writer.write_table(_table(plan, index, table, fates, names))
-        rows += table.num_rows
-        if rows >= ROWS_PER_FILE or index == len(tables) - 1:
-            writer.close()
-            os.replace(temporary, folder / f"samples-{number:05d}.parquet")
-            writer, rows, number = None, 0, number + 1
+    for number, together in enumerate(_files([table.num_rows for table in tables])):
+        with (
+            commit.whole(folder / f"samples-{number:05d}.parquet") as unfinished,
+            pq.ParquetWriter(
+                unfinished, SCHEMA, compression="zstd", write_page_checksum=True
+            ) as writer,
+        ):
+            for index in together:
+                writer.write_table(_table(plan, index, tables[index], fates, names))
+
+
+def _files(rows: Sequence[int]) -> Iterator[range]:
+    """The archives that share a file, from the rows of each: whole archives, until it is full."""
+    first, total = 0, 0
+    for index, more in enumerate(rows):
+        total += more
+        if total >= ROWS_PER_FILE or index == len(rows) - 1:
+            yield range(first, index + 1)
+            first, total = index + 1, 0
 
 
 def _table(plan: Plan, index: int, table: pa.Table, fates: Fates, names: np.ndarray) -> pa.Table:

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from . import card, catalogue, fill, manifest, meta, planning
-from .format import CAPTION_SOURCE, STATE, image_id
+from .format import CAPTION_SOURCE, DROP_REASONS, INPUT_ERRORS, STATE, image_id
 from .recipe import Recipe
 from .report import BAD_INPUTS_SHOWN, BadInput, BucketCount, Report
 from .task import CAPTION_SOURCE_ID, Drop, Record
@@ -36,12 +37,10 @@ def planned(
     for index, table in enumerate(tables):
         reason = made.reason[made.starts[index] : made.starts[index + 1]]
         bytes_in += int(catalogue.column(table, "image_size")[reason == 0].sum())
-        unreadable = reason == planning.REASON["unreadable"]
-        for at in unreadable.nonzero()[0][: BAD_INPUTS_SHOWN - len(bad)].tolist():
-            name = image_id(
-                made.archives[index].id_prefix, catalogue.text(table["key"][at].as_py())
-            )
-            bad.append(BadInput(name, "unreadable", table["detail"][at].as_py()))
+        for at in _damaged(reason).nonzero()[0][: BAD_INPUTS_SHOWN - len(bad)].tolist():
+            name = sample_name(made, tables, int(made.starts[index]) + at)
+            detail = table["detail"][at].as_py()
+            bad.append(BadInput(name, DROP_REASONS[reason[at]], detail))
     return Report(
         out=str(out),
         export_id=export_id,
@@ -61,6 +60,18 @@ def planned(
         ],
         bad_inputs=bad,
     )
+
+
+def _damaged(reason: np.ndarray) -> np.ndarray:
+    """Which codes of DROP_REASONS speak of damage. bool (n,)."""
+    return np.isin(reason, [planning.REASON[name] for name in INPUT_ERRORS])
+
+
+def sample_name(made: planning.Plan, tables: Sequence[pa.Table], row: int) -> str:
+    """The image_id of a row of the plan."""
+    index = int(made.starts.searchsorted(row, side="right")) - 1
+    key = tables[index]["key"][row - int(made.starts[index])].as_py()
+    return image_id(made.archives[index].id_prefix, catalogue.text(key))
 
 
 def finish(
@@ -94,7 +105,8 @@ def finish(
 
     meta.write(out, made, tables, meta.fates(made, drops, places()))
     for row in sorted(drops)[: BAD_INPUTS_SHOWN - len(report.bad_inputs)]:
-        report.bad_inputs.append(_bad_input(made, tables, row, drops[row]))
+        name = sample_name(made, tables, row)
+        report.bad_inputs.append(BadInput(name, drops[row].reason, drops[row].detail))
     for drop in drops.values():
         report.dropped[drop.reason] = report.dropped.get(drop.reason, 0) + 1
     report.exported -= len(drops)
@@ -115,13 +127,6 @@ def finish(
     card.write(out, card.card(facts, made.carried, licence))
     manifest.write(out, facts)
     _count_buckets(report, facts)
-
-
-def _bad_input(made: planning.Plan, tables: Sequence[pa.Table], row: int, drop: Drop) -> BadInput:
-    index = int(made.starts.searchsorted(row, side="right")) - 1
-    key = tables[index]["key"][row - int(made.starts[index])].as_py()
-    name = image_id(made.archives[index].id_prefix, catalogue.text(key))
-    return BadInput(name, drop.reason, drop.detail)
 
 
 def _caption_source(count: int) -> dict[str, Any]:

@@ -8,7 +8,6 @@ workers map; and `plan.json`, the shards and the carried fields.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from . import dedup, sidecar
+from . import commit, dedup, sidecar
 from .buckets import Bucket, buckets
 from .catalogue import Archive, broken, column, text
 from .errors import RunError
@@ -256,15 +255,15 @@ def write(plan: Plan, tables: Sequence[pa.Table], state: Path) -> None:
         parts.append(part.append_column("archive", archive))
     rows_table = pa.concat_tables(parts)
     rows_table = rows_table.take(pa.array(np.searchsorted(kept, plan.order))).combine_chunks()
-    temporary = state / "plan.arrow.tmp"
-    with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, rows_table.schema) as out:
+    with (
+        commit.whole(state / "plan.arrow") as unfinished,
+        pa.OSFile(str(unfinished), "wb") as sink,
+        pa.ipc.new_file(sink, rows_table.schema) as out,
+    ):
         out.write_table(rows_table)
-    os.replace(temporary, state / "plan.arrow")
     facts: dict[str, Any] = {
         "archives": [asdict(archive) for archive in plan.archives],
         "shards": [list(shard) for shard in plan.shards],
         "carried": [list(field) for field in plan.carried],
     }
-    temporary = state / "plan.json.tmp"
-    temporary.write_text(json.dumps(facts))
-    os.replace(temporary, state / "plan.json")
+    commit.write_text(state / "plan.json", json.dumps(facts))

@@ -1,13 +1,42 @@
-"""Progress on standard error: a bar on a terminal, elsewhere a plain line every ten seconds."""
+"""Progress on standard error: a bar on a terminal, elsewhere a plain line every ten seconds; and
+how a job tells the one that waits for it where it is."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Protocol
 
 LINE_SECONDS = 10.0
+
+
+At = Callable[["int | None"], None]
+"""at(position): the next thing done is the task's position, from 0; None: it is at none.
+
+Called before each, and with None behind them and before whatever belongs to none of them (a commit,
+say). Raises SampleError("decoder_crash", ...) for one that is to be dropped without a look, since
+it has ended processes. Costs 0.15 us, and no message."""
+
+GOING_ON = -1
+"""at(GOING_ON): at no position yet, but further than at the last call; for what is long before the
+first position, the walk through an archive."""
+
+
+def unwatched(position: int | None) -> None:
+    """An `At` that nobody looks at."""
+
+
+class Reporter(Protocol):
+    """What a job of an engine is called with beside its task."""
+
+    def __call__(self, n: int) -> None:
+        """n more of whatever is counted are done."""
+
+    def at(self, position: int | None) -> None:
+        """See `At`. A job without positions never calls it, and has no limit of time then."""
 
 
 class Progress(Protocol):
@@ -55,7 +84,8 @@ class Lines:
             self._line()
 
     def say(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)
+        with suppress(OSError):  # nobody listens any more, which is no reason to stop
+            print(text, file=self._stream, flush=True)
 
     def _line(self) -> None:
         rate = self._done / max(time.monotonic() - self._start, 1e-9)

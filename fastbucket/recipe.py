@@ -163,11 +163,16 @@ class Resources:
     max_errors: int = _option(
         -1, "Stop after this many unreadable or undecodable samples; -1: never."
     )
+    sample_timeout: float = _option(
+        60.0, "Seconds a worker may spend on one sample before that is dropped; 0: any time."
+    )
     engine: str = _option("local", "Where the tasks run.", ("local",))
 
     def __post_init__(self) -> None:
         if self.workers < 0:
             raise RunError(f"workers: {self.workers} is negative")
+        if not self.sample_timeout >= 0:
+            raise RunError(f"sample_timeout: {self.sample_timeout} seconds are no time")
         if self.engine not in ("local",):
             raise RunError(f"engine: {self.engine!r} is not local")
 

@@ -16,18 +16,20 @@ from typing import TYPE_CHECKING
 import xxhash
 
 from .catalogue import Archive
+from .commit import output_error
 from .engines.local import Local
 from .errors import RunError
 from .format import INPUT_ERRORS, MANIFEST, STATE, shard_path
 from .progress import Progress, Silent
 from .recipe import Recipe, Resources
 from .report import Report
-from .shard import output_error
 from .sources import KINDS
 from .sources.locate import archives as locate
 from .state import State
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from .planning import Plan
     from .task import Drop, Record
 
@@ -143,7 +145,8 @@ def _work(
     """The phases, one after the other."""
     workers = run.resources.worker_count
     setup = {"out": str(run.out), "recipe": run.recipe.to_json(), "preload": PRELOAD}
-    with Local(workers, setup) as engine:
+    limit = run.resources.sample_timeout
+    with Local(workers, setup, limit, run.progress.say) as engine:
         engine.start(len(archives))
         from . import outcome, planning
         from .scan import scan
@@ -154,12 +157,12 @@ def _work(
             made = planning.make(archives, tables, run.recipe, excluded, run.progress)
         report = outcome.planned(run.out, made, tables, export_id, workers)
         report.seconds = run.seconds
-        _limit_errors(run, report.dropped.get("unreadable", 0), [])
+        _limit_errors(run, _errors(report), [])
         if dry:
             return report
         planning.write(made, tables, run.out / STATE)
         with run.timed("export"):
-            records = _export(run, engine, made, report)
+            records = _export(run, engine, made, tables, report)
     for archive in archives:
         if KINDS[archive.kind].stamp(archive) != stamps[archive.path]:
             raise RunError(
@@ -194,8 +197,11 @@ def _export_id(recipe: Recipe, listing: Sequence[str], excluded: frozenset[str])
     return str(state.hexdigest())
 
 
-def _export(run: _Run, engine: Local, made: Plan, report: Report) -> dict[int, list[Record]]:
+def _export(
+    run: _Run, engine: Local, made: Plan, tables: Sequence[pa.Table], report: Report
+) -> dict[int, list[Record]]:
     """Make every shard that has no record yet. Returns the records by bucket, in order."""
+    from .outcome import sample_name
     from .task import Record, record_path
 
     state = run.out / STATE
@@ -212,12 +218,21 @@ def _export(run: _Run, engine: Local, made: Plan, report: Report) -> dict[int, l
     if records:
         run.progress.say(f"{len(records)} of {len(made.shards)} shards are there already")
     run.progress.phase("export", todo, "samples")
-    errors = sum(_is_error(drop) for record in records.values() for drop in record.drops)
-    _limit_errors(run, report.dropped.get("unreadable", 0) + errors, [])
-    for number, record in engine.map("fastbucket.task:ShardTask", missing, run.progress.advance):
+    errors = _errors(report)
+    errors += sum(_is_error(drop) for record in records.values() for drop in record.drops)
+    _limit_errors(run, errors, [])
+
+    def describe(number: int, position: int | None) -> str:
+        shard = made.shards[number]
+        if position is None:
+            return shard_path(made.buckets[shard.bucket].id, shard.number)
+        return sample_name(made, tables, int(made.order[shard.start + position]))
+
+    job = "fastbucket.task:ShardTask"
+    for number, record in engine.map(job, missing, run.progress.advance, describe):
         records[number] = record
         errors += sum(_is_error(drop) for drop in record.drops)
-        _limit_errors(run, report.dropped.get("unreadable", 0) + errors, record.drops)
+        _limit_errors(run, errors, record.drops)
     by_bucket: dict[int, list[Record]] = {}
     for number in sorted(records):
         by_bucket.setdefault(made.shards[number].bucket, []).append(records[number])
@@ -240,6 +255,11 @@ def _is_there(out: Path, record: Record) -> bool:
 
 def _is_error(drop: Drop) -> bool:
     return drop.reason in INPUT_ERRORS
+
+
+def _errors(report: Report) -> int:
+    """Samples that the scan dropped for damage."""
+    return sum(report.dropped.get(reason, 0) for reason in INPUT_ERRORS)
 
 
 def _limit_errors(run: _Run, errors: int, latest: Sequence[Drop]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,20 @@ from .catalogue import Archive
 from .engines.local import Local
 from .errors import RunError
 from .format import STATE
-from .progress import Progress
+from .progress import Progress, Reporter
 from .sources import KINDS
 
 
 class ScanTask:
-    """A job: scan one archive and write its catalogue. Task: (archive, path, stamp)."""
+    """A job: scan one archive and write its catalogue. Task: (archive, path, stamp); positions are
+    those of its images."""
 
     def __init__(self, setup: dict[str, Any]) -> None: ...
 
-    def __call__(self, task: tuple[Archive, Path, str], progress: Callable[[int], None]) -> int:
+    def __call__(self, task: tuple[Archive, Path, str], report: Reporter) -> int:
         archive, path, stamp = task
-        found = KINDS[archive.kind].scan(archive)
+        found = KINDS[archive.kind].scan(archive, report.at)
+        report.at(None)
         found.write(path, stamp)
         return len(found)
 
@@ -34,6 +36,11 @@ class ScanTask:
 def _catalogue_path(out: Path, archive: Archive) -> Path:
     name = xxhash.xxh64_hexdigest(os.fsencode(f"{archive.kind} {archive.path}"))
     return out / STATE / "catalogue" / f"{name}.arrow"
+
+
+def _describe(task: tuple[Archive, Path, str], position: int | None) -> str:
+    path = task[0].path
+    return f"scan of {path}" if position is None else f"image {position} of {path}"
 
 
 def scan(
@@ -55,7 +62,7 @@ def scan(
         if catalogue.read(path, stamp) is None
     ]
     progress.phase("scan", len(missing), "archives")
-    for _ in engine.map("fastbucket.scan:ScanTask", missing):
+    for _ in engine.map("fastbucket.scan:ScanTask", missing, describe=_describe):
         progress.advance(1)
     tables = [catalogue.read(path, stamp) for path, stamp in zip(paths, wanted, strict=True)]
     for archive, table in zip(archives, tables, strict=True):

@@ -5,27 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from .errors import RunError
+from . import commit
+from .commit import output_error
 from .format import TAR_END
 from .tar import write_all
 
 _BATCH = 4 << 20
 """Bytes collected before a vectored write: large writes, little memory."""
-
-TEMPORARY = ".tmp"
-"""Suffix of a shard that is being written; it starts with a dot, so no loader takes it for one."""
-
-
-def fsync_directory(path: Path) -> None:
-    """Make a rename inside `path` last."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 class ShardFile:
@@ -37,14 +27,15 @@ class ShardFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._temporary = path.with_name(f".{path.name}{TEMPORARY}")
+        self._temporary = commit.temporary(path)
+        self._committed = False
         self._blocks: list[bytes] = []
         self._waiting = 0
         self._hash = hashlib.sha256()
         self.bytes = 0
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+            commit.make_folder(path.parent)  # and no folder above: the output may be gone
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
             self._fd = os.open(self._temporary, flags, 0o644)
         except OSError as error:
             raise output_error(self._temporary, error) from None
@@ -81,11 +72,10 @@ class ShardFile:
         self._flush()
         try:
             os.fsync(self._fd)
-            os.close(self._fd)
-            self._fd = -1
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(self._temporary, path)
-            fsync_directory(path.parent)
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+            commit.rename(self._temporary, path)
+            self._committed = True
         except OSError as error:
             raise output_error(path, error) from None
         return self._hash.hexdigest()
@@ -97,14 +87,8 @@ class ShardFile:
         trace: TracebackType | None,
     ) -> None:
         if self._fd >= 0:
-            os.close(self._fd)
+            with suppress(OSError):  # whatever it is, the file is not wanted
+                os.close(self._fd)
             self._fd = -1
-            self._temporary.unlink(missing_ok=True)
-
-
-def output_error(path: Path, error: OSError) -> RunError:
-    """What to say where writing below `path` fails."""
-    return RunError(
-        f"cannot write {path}: {error.strerror or error}. Make room or mend the permission; the "
-        "same command goes on from the last whole shard"
-    )
+        if not self._committed:
+            commit.discard(self._temporary)

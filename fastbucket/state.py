@@ -6,53 +6,63 @@
                   plan.arrow, plan.json
                   shards/       a record for every finished task
                   short/, fill/ shards with gaps, and their replacements
+
+The lock is the kernel's: it goes with the process that holds it, however that ends. What stands in
+the file is for the message alone.
 """
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
 import shutil
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
+from . import commit
+from .commit import TEMPORARY
 from .errors import RunError
-from .format import BUCKETS, CARD, FORMAT, MANIFEST, META, STATE
+from .format import APPLYING, BUCKETS, CAPTIONS, CARD, FORMAT, MANIFEST, META, STATE
 from .recipe import Recipe
-from .shard import TEMPORARY
+
+SHARDS = f"{BUCKETS}/p*x*/shard-*.tar"
+"""Pattern of the shards in an output folder."""
+
+_CLEARING = {"export_id": "", "recipe": {}, "stamps": {}}
+"""run.json of a folder that is being cleared: of no export, so that none goes on there."""
 
 
 class State:
     """The state folder of one output, locked while in use."""
 
-    def __init__(self, out: Path, overwrite: bool = False) -> None:
+    def __init__(self, out: Path, overwrite: bool = False, applying: bool = False) -> None:
         self.out = out
         self.path = out / STATE
+        self._claimed = False
+        with _writing(out):
+            self._lock = _locked(out, self.path)
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = open(self.path / "lock", "a+")  # noqa: SIM115 held until close
-        except OSError as error:
-            raise RunError(f"cannot work in {out}: {error.strerror}") from None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise RunError(f"cannot lock {out}: {error.strerror}") from None
-            self._lock.seek(0)
-            holder = self._lock.read().strip() or "another process"
-            self._lock.close()
-            raise RunError(f"{out} is in use by {holder}; wait for it, or choose another") from None
-        if overwrite and self._is_ours():
-            self._clear()
-        self._lock.truncate(0)
-        self._lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-        self._lock.flush()
+            with _writing(out):
+                self._lock.truncate(0)
+                self._lock.write(holder())
+                self._lock.flush()
+                if overwrite and self._is_ours():
+                    self._clear()
+            if not applying and (out / APPLYING).is_file() and (out / MANIFEST).is_file():
+                raise RunError(
+                    f"captions are being applied in {out}: run fastbucket captions apply {out} "
+                    "again first, or use --overwrite to start the export afresh"
+                )
+        except BaseException:
+            self._close()
+            raise
 
     def __enter__(self) -> State:
         return self
@@ -63,9 +73,14 @@ class State:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is not None:
-            self.sweep()
-        self._lock.close()
+        if kind is not None and self._claimed:
+            with suppress(OSError):  # there is an error to tell already; the next run sweeps
+                self.sweep()
+        self._close()
+
+    def _close(self) -> None:
+        with suppress(OSError):  # what the lock's buffer held, on a full disk
+            self._lock.close()
 
     def _is_ours(self) -> bool:
         """Whether there is an export here, finished or not; a README.md is in many a folder."""
@@ -74,20 +89,22 @@ class State:
         try:
             facts = json.loads((self.out / MANIFEST).read_text())
         except (OSError, ValueError):  # none, or damaged: then the shards have to speak for it
-            return any(self.out.glob(f"{BUCKETS}/p*x*/shard-*.tar"))
+            return any(self.out.glob(SHARDS))
         return isinstance(facts, dict) and facts.get("format") == FORMAT
 
     def _clear(self, keep: tuple[str, ...] = ()) -> None:
         """Remove what is ours but for the lock and what is to be kept of the state.
 
-        The manifest first: without it nothing looks complete. run.json last, made for the purpose
-        if need be: whoever is killed in between leaves a folder that is still known as ours.
+        First run.json says so: whoever is killed in between leaves a folder that is known as ours,
+        and in which no run goes on with half of a state. Then the manifest: without it nothing
+        looks complete. run.json last.
         """
         run = self.path / "run.json"
-        if not run.is_file():
-            run.write_text('{"export_id": "", "recipe": {}, "stamps": {}}')
+        commit.write_text(run, json.dumps(_CLEARING))
         for name in (MANIFEST, CARD):
             (self.out / name).unlink(missing_ok=True)
+        commit.fsync_directory(self.out)
+        self.sweep()
         for folder in (self.path / "shards", self.out / META, self.out / BUCKETS):
             if folder.is_dir():
                 shutil.rmtree(folder)
@@ -105,6 +122,12 @@ class State:
         very export is complete. Raises RunError where the folder holds another one, complete or
         with finished shards, with the difference; or where a source changed under a half-done one.
         """
+        with _writing(self.out):
+            return self._claim(export_id, recipe, stamps)
+
+    def _claim(
+        self, export_id: str, recipe: Recipe, stamps: Mapping[str, str]
+    ) -> dict[str, Any] | None:
         manifest, run = self.out / MANIFEST, self.path / "run.json"
         if manifest.is_file():
             facts = _load(manifest)
@@ -112,46 +135,74 @@ class State:
                 return facts
             self._refuse("a complete export", facts.get("recipe", {}), recipe)
         if run.is_file():
-            facts = _load(run)
-            same, begun = facts["export_id"] == export_id, any(self.path.glob("shards/*.json"))
-            if begun and not same:
-                self._refuse("an unfinished export", facts["recipe"], recipe)
-            if begun and facts.get("software") != versions():
-                raise RunError(
-                    f"{self.out} holds an unfinished export by other versions "
-                    f"({facts.get('software')}; now {versions()}), which may write other bytes. "
-                    "Install those to go on, or use --overwrite to start afresh"
-                )
-            if begun and sorted(facts["stamps"].values()) != sorted(stamps.values()):
-                self._refuse_changed(facts["stamps"], stamps)
-            if not begun:
-                self._clear(keep=("catalogue",))
-        self.prepare()
+            self._check_same(_load(run), export_id, recipe, stamps)
+        elif any(self.out.glob(SHARDS)):
+            self._clear_orphans()
+        self._prepare()
         for folder in ("shards", "short", "fill"):
-            (self.path / folder).mkdir(exist_ok=True)
+            commit.make_folder(self.path / folder)
         facts = {
             "export_id": export_id,
             "recipe": recipe.to_json(),
             "stamps": dict(stamps),
             "software": versions(),
         }
-        temporary = run.with_name(run.name + ".tmp")
-        temporary.write_text(json.dumps(facts, indent=1))
-        os.replace(temporary, run)
+        commit.write_text(run, json.dumps(facts, indent=1))
+        commit.make_folder(self.out / BUCKETS)  # not before run.json, which says that it is ours
         self.sweep()
         return None
+
+    def _check_same(
+        self, facts: dict[str, Any], export_id: str, recipe: Recipe, stamps: Mapping[str, str]
+    ) -> None:
+        """Whether the unfinished export of run.json is this one; what has no shard is cleared."""
+        begun = facts.get("export_id") and any(self.path.glob("shards/*.json"))
+        if not begun:
+            self._clear(keep=("catalogue",))
+            return
+        if facts["export_id"] != export_id:
+            self._refuse("an unfinished export", facts.get("recipe", {}), recipe)
+        if facts.get("software") != versions():
+            raise RunError(
+                f"{self.out} holds an unfinished export by other versions "
+                f"({facts.get('software')}; now {versions()}), which may write other bytes. "
+                "Install those to go on, or use --overwrite to start afresh"
+            )
+        before = facts.get("stamps", {})
+        if sorted(before.values()) != sorted(stamps.values()):
+            self._refuse_changed(before, stamps)
+
+    def _clear_orphans(self) -> None:
+        """Clear shards that nothing here knows: the state was removed from below a run.
+
+        Not what may be complete: totals are only there when all shards are.
+        """
+        if (self.out / META).exists() or (self.out / CARD).exists():
+            raise RunError(
+                f"{self.out} holds shards but neither {MANIFEST} nor the state of a run, so that "
+                "nothing tells which export they are of. Put the manifest back, or use "
+                "--overwrite to start afresh"
+            )
+        self._clear(keep=("catalogue",))
 
     def prepare(self) -> None:
         """Room for a catalogue: all that a dry run needs. It serves any recipe.
 
         Raises RunError where the folder holds something else than an export.
         """
+        with _writing(self.out):
+            self._prepare()
+            self.sweep()
+
+    def _prepare(self) -> None:
         if not self._is_ours():
             self._check_empty()
-        (self.path / "catalogue").mkdir(exist_ok=True)
+        commit.make_folder(self.path / "catalogue")
+        self._claimed = True
 
     def _check_empty(self) -> None:
-        strangers = sorted(p.name for p in self.out.iterdir() if p.name != STATE)
+        ours = (STATE, CAPTIONS, f"{CAPTIONS}-wal", f"{CAPTIONS}-shm")
+        strangers = sorted(p.name for p in self.out.iterdir() if p.name not in ours)
         if strangers:
             self._leave()
             raise RunError(
@@ -187,19 +238,76 @@ class State:
 
     def sweep(self) -> None:
         """Remove what dead runs left half-written."""
-        for folder in (self.out / BUCKETS, self.path):
-            for path in folder.rglob(f"*{TEMPORARY}"):
+        for name in (MANIFEST, CARD):
+            commit.temporary(self.out / name).unlink(missing_ok=True)
+        for folder in (self.out / META, self.out / BUCKETS, self.path):
+            for path in folder.rglob(f".*{TEMPORARY}"):
                 path.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """The export is complete: the state has served. The lock goes with it."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """The export is complete: the state has served. The lock goes last: until then nobody else
+        can be at work here. Folders without content go too."""
+        with suppress(OSError):  # the manifest is there: what stays here now is of no importance
+            for inside in self.path.iterdir():
+                if inside.is_dir():
+                    shutil.rmtree(inside, ignore_errors=True)
+                elif inside.name != "lock":
+                    inside.unlink()
+        with suppress(OSError):  # there are shards in it
+            (self.out / BUCKETS).rmdir()
+        with suppress(OSError):  # the next run has made it anew
+            (self.path / "lock").unlink()
+            self.path.rmdir()
+
+
+def holder() -> str:
+    """This process, as the message names it to others."""
+    since = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return f"process {os.getpid()} on {socket.gethostname()} since {since}"
+
+
+def _locked(out: Path, folder: Path) -> TextIO:
+    """The lock file, held. Raises RunError where another process holds it."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "lock"
+        try:
+            lock = open(path, "a+")  # noqa: SIM115 held until close
+        except FileNotFoundError:  # a run has just ended here
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(lock.fileno()), os.stat(path)):
+                return lock
+        except FileNotFoundError:
+            pass  # a run has just ended here and taken its lock with it, the one we now hold
+        except BlockingIOError:
+            lock.seek(0)
+            other = lock.read().strip() or "another process"
+            lock.close()
+            raise RunError(
+                f"{out} is in use by {other}; wait for it, or choose another folder"
+            ) from None
+        except OSError as error:
+            raise RunError(
+                f"cannot lock {path}: {error.strerror}. Choose a folder on a file system with locks"
+            ) from None
+        lock.close()
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    """Every OSError is one of the output."""
+    try:
+        yield
+    except OSError as error:
+        raise commit.output_error(Path(error.filename or out), error) from None
 
 
 def versions() -> dict[str, str]:
     """Versions of the packages that decide bytes, without loading one of them."""
     found = {}
-    for package in ("fastbucket", "simplejpeg", "pyvips-binary", "numba"):
+    for package in ("fastbucket", "pillow", "simplejpeg", "pyvips-binary", "numba"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:  # libvips of the system, say

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from . import commit
 from .catalogue import Archive, Source, text
 from .errors import SampleError
 from .format import (
@@ -31,6 +30,7 @@ from .format import (
 )
 from .geometry import Size
 from .planning import Shard
+from .progress import Reporter
 from .recipe import Recipe
 from .shard import ShardFile
 from .sidecar import SIDECAR_LIMIT, Carried, as_int, as_str, class_id, json_object, values
@@ -80,12 +80,7 @@ class Record(NamedTuple):
         return f"{self.bucket_id}-{self.number:06d}"
 
     def write(self, path: Path) -> None:
-        temporary = path.with_name(path.name + ".tmp")
-        with open(temporary, "w") as file:
-            json.dump(self._asdict(), file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        commit.write_text(path, json.dumps(self._asdict()))
 
     @classmethod
     def read(cls, path: Path) -> Record | None:
@@ -108,7 +103,8 @@ def short_path(state: Path, bucket_id: str, number: int) -> Path:
 
 
 class ShardTask:
-    """Makes shards of one export. Called with (Shard number in the plan, progress)."""
+    """Makes shards of one export. Called with (Shard number in the plan, report); its positions
+    are those of the samples in the shard's plan."""
 
     def __init__(self, setup: dict[str, Any]) -> None:
         self._out = Path(setup["out"])
@@ -126,7 +122,7 @@ class ShardTask:
         self._readers: dict[int, Any] = {}
         self._image, self._side = bytearray(), bytearray()
 
-    def __call__(self, number: int, progress: Callable[[int], None]) -> Record:
+    def __call__(self, number: int, report: Reporter) -> Record:
         shard = self._shards[number]
         bucket = self._transcoder.buckets[shard.bucket]
         rows = self._plan.slice(shard.start, shard.stop - shard.start).to_pylist()
@@ -139,24 +135,27 @@ class ShardTask:
         with ShardFile(path) as out:
             for position, row in enumerate(rows):
                 try:
+                    report.at(position)
                     key, members, captioned = self._sample(row, shard.bucket)
                 except SampleError as error:
                     self._stopwatch.lap("decode")
                     drops.append(Drop(position, error.reason, error.detail))
                 else:
+                    report.at(None)  # what is slow from here on is the drive, not the sample
                     captions += captioned
                     kept.append(position)
                     ends.append(out.add(self._headers.sample(key, members)))
                     self._stopwatch.lap("write")
                 now = time.monotonic()
                 if now - told >= _PROGRESS_SECONDS:
-                    progress(position + 1 - reported)
+                    report(position + 1 - reported)
                     told, reported = now, position + 1
+            report.at(None)
             short = short_path(self._state, bucket.id, shard.number) if drops else None
             sha256 = out.commit(short)
             size = out.bytes
         self._stopwatch.lap("write")
-        progress(len(rows) - reported)
+        report(len(rows) - reported)
         record = Record(
             bucket.id,
             shard.number,

@@ -76,7 +76,7 @@ class Transcoder:
         scale, resized = cover(source.size, bucket.target)
         room = Size(resized.width - bucket.target.width, resized.height - bucket.target.height)
         crop = self._crop(room, key, self.recipe.allowed_corners, self.recipe.jitter)
-        shrink = self._decoder.shrink(source.kind, scale)
+        shrink = self._decoder.shrink(source.kind, scale, source.stored)
         pixels = self._decoder.decode(data, source.kind, source.profile, source.stored, shrink)
         self._stopwatch.lap("decode")
         at, stored_resized, stored_target = stored_window(

@@ -14,6 +14,14 @@ from fastbucket.state import State
 from fastbucket.task import Record, ShardTask
 
 
+class Unheard:
+    """A reporter that tells nobody."""
+
+    def __call__(self, n: int) -> None: ...
+
+    def at(self, position: int | None) -> None: ...
+
+
 class Planned:
     """An export that is scanned and planned; `make` makes its shards."""
 
@@ -33,7 +41,7 @@ class Planned:
         self.task = ShardTask(self.setup)
 
     def make(self, number: int) -> Record:
-        return self.task(number, lambda n: None)
+        return self.task(number, Unheard())
 
     def rows(self, number: int) -> list[dict]:
         """The catalogue's rows of a shard's samples."""

@@ -35,6 +35,7 @@ NATIVE = {
     "pyvips": {"decode", "drawn_source"},
     "simplejpeg": {"decode", "drawn_source", "verification.jpeg", "manifest", "bench"},
     "click": {"cli"},
+    "httpx": {"captions.client"},
     "rich": {"cli", "progress"},
     "multiprocessing": {"engines"},
     "webdataset": set(),
@@ -44,7 +45,7 @@ NATIVE = {
 
 HEAVY = (
     "numba", "numpy", "pyvips", "simplejpeg", "pyarrow", "rich", "webdataset", "PIL", "torch",
-    "datasets", "multiprocessing", "llvmlite", "cffi",
+    "datasets", "httpx", "multiprocessing", "llvmlite", "cffi",
 )  # fmt: skip
 
 

@@ -164,16 +164,13 @@ def test_photos_by_one_worker_killed_and_resumed(photo_export, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")
-def test_a_worker_that_dies_is_noticed_and_the_run_resumes(drawn, drawn_export, tmp_path):
+def test_a_worker_that_dies_is_replaced(drawn, drawn_export, tmp_path):
     out = tmp_path / "out"
     process = start(drawn.paths, out, RECIPE)
     wait_for_shards(process, out, 3)
     os.kill(workers_of(process)[0], signal.SIGKILL)
-    _, words = process.communicate(timeout=20)
-    assert process.returncode == 1
-    assert "SIGKILL" in words
-    assert "the same command goes on" in words
-    fastbucket.export(drawn.paths, out, RECIPE, TWO)
+    _, words = process.communicate(timeout=60)
+    assert process.returncode == 0, words
     assert exported.digests(out) == exported.digests(drawn_export.out)
 
 

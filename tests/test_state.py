@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from pathlib import Path
 
@@ -93,3 +94,38 @@ def test_the_output_lies_in_no_source(drawn, tmp_path):
     (source / "train.tar").write_bytes(drawn.paths[0].read_bytes())
     with pytest.raises(RunError, match="lies in the source"):
         fastbucket.export([source], source / "out", RECIPE, ONE)
+
+
+def test_a_lock_whose_file_is_gone_is_no_lock(tmp_path, monkeypatch):
+    """A run ends, and takes its lock with it, just as another one has opened that file."""
+    flock, calls = fcntl.flock, []
+
+    def once_too_late(file, how):
+        if not calls:
+            (tmp_path / ".fastbucket" / "lock").unlink()
+        calls.append(file)
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", once_too_late)
+    with State(tmp_path):
+        assert len(calls) == 2
+        with pytest.raises(RunError, match=r"in use by process .* since 20"):
+            State(tmp_path)
+
+
+def test_temporary_files_of_others_stay(drawn, tmp_path):
+    theirs = tmp_path / "buckets" / "sand" / ".castle.tmp"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("mine")
+    with pytest.raises(RunError, match="no export of this tool"):
+        fastbucket.export(drawn.paths, tmp_path, RECIPE, ONE)
+    assert theirs.read_text() == "mine"
+
+
+def test_a_folder_that_was_being_cleared_for_another_recipe(drawn, drawn_export, stopped):
+    """Killed right after it began to clear: nobody goes on with what is left."""
+    run = stopped / ".fastbucket" / "run.json"
+    run.write_text(json.dumps({"export_id": "", "recipe": {}, "stamps": {}}))
+    report = fastbucket.export(drawn.paths, stopped, RECIPE, ONE)
+    assert report.resumed_shards == 0
+    assert exported.digests(stopped) == exported.digests(drawn_export.out)

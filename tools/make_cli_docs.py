@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from fastbucket.cli import COMMANDS, cli
+from fastbucket.cli import cli
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "cli.md"
 WIDTH = 100
@@ -20,17 +20,21 @@ WIDTH = 100
 def page() -> str:
     """The whole page."""
     parts = ["# Command line", "", "Generated from `--help` by tools/make_cli_docs.py.", ""]
-    for name in ("", *COMMANDS):
-        command: click.Command = cli
-        if name:
-            found = cli.get_command(click.Context(cli), name)
-            assert found is not None
-            command = found
-        title = f"fastbucket {name}".strip()
-        context = click.Context(command, info_name=title, max_content_width=WIDTH)
-        context.terminal_width = WIDTH
-        parts += [f"## {title}", "", "```text", command.get_help(context), "```", ""]
+    parts += _sections(cli, "fastbucket")
     return "\n".join(parts)
+
+
+def _sections(command: click.Command, title: str) -> list[str]:
+    """The help of a command, and of those of a group after it."""
+    context = click.Context(command, info_name=title, max_content_width=WIDTH)
+    context.terminal_width = WIDTH
+    parts = [f"## {title}", "", "```text", command.get_help(context), "```", ""]
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            assert found is not None
+            parts += _sections(found, f"{title} {name}")
+    return parts
 
 
 def main() -> None:

@@ -75,7 +75,7 @@ class Codecs:
         stored = Size(row["width"], row["height"])
         shrink = SHRINKS[0]  # enough to prove that an image passed through is whole
         if facts["image_mode"] == "reencode_jpeg":
-            shrink = self._decoder.shrink(row["kind"], facts["scale"])
+            shrink = self._decoder.shrink(row["kind"], facts["scale"], stored)
         if row["kind"] != KIND["jpeg"]:
             start = perf_counter_ns()
             self._decoder.decode(data, row["kind"], row["profile"], stored, shrink)

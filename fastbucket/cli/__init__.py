@@ -1,19 +1,22 @@
 """The command line. It owns no logic: options -> dataclasses -> one library call -> print.
 
-Exit codes: 0 complete, 1 ended with errors, 2 usage, 130 interrupted.
+Exit codes: 0 complete, 1 ended with errors, 2 usage, 130 interrupted, 128 + n ended by signal n.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
+from contextlib import suppress
 from importlib import import_module
+from typing import Any
 
 import click
 
 from .. import __version__
 from ..errors import RunError
 
-COMMANDS = ("export", "verify", "buckets", "bench", "demo")
+COMMANDS = ("export", "captions", "verify", "buckets", "bench", "demo")
 """One module each, in the order in which help lists them."""
 
 
@@ -42,8 +45,23 @@ def cli() -> None:
     """
 
 
+class _Ended(BaseException):
+    """A signal asks this process to end. No Exception, so that nobody mistakes it for one."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.signal = signal.Signals(number)
+
+
+def _end(number: int, frame: Any) -> None:
+    raise _Ended(number)
+
+
 def main() -> None:
     """The console script."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:  # nohup has it ignored: so it stays
+            signal.signal(number, _end)
     try:
         cli.main(standalone_mode=False, prog_name="fastbucket")
     except click.ClickException as error:
@@ -52,10 +70,19 @@ def main() -> None:
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except RunError as error:
-        click.echo(f"fastbucket: {error}", err=True)
+        _say(str(error))
         sys.exit(1)
     except (KeyboardInterrupt, click.Abort):
-        click.echo(
-            "fastbucket: interrupted; an export goes on from here with the same command", err=True
-        )
+        _say("interrupted; an export goes on from here with the same command")
         sys.exit(130)
+    except _Ended as end:
+        _say(f"ended by {end.signal.name}; an export goes on from here with the same command")
+        sys.exit(128 + end.signal)
+
+
+def _say(text: str) -> None:
+    """The last words, undisturbed by a second Ctrl-C and by a terminal that is gone."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    with suppress(OSError):
+        click.echo(f"fastbucket: {text}", err=True)

@@ -13,7 +13,6 @@ a decision that may differ on another machine.
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
@@ -22,13 +21,19 @@ from ..catalogue import KIND, PROFILES
 from ..errors import SampleError
 from ..geometry import Size
 from ..recipe import Recipe
-from . import mend, turbo, vips
+from . import limits, mend, turbo, vips
 
 SHRINKS = (8, 4, 2)
 """What the JPEG decoders can divide a size by while they decode."""
 
 LEAVES = 2
 """Shrink-on-load leaves at least this factor to the resize; measured, format.md section 5."""
+
+
+LARGE = 20_000_000
+"""Pixels of an image, other than JPEG, above which it is shrunk while it is read: 80 MB as RGBX."""
+
+_JPEGS = (KIND["jpeg"], KIND["jpeg_other"])
 
 
 class Pixels(NamedTuple):
@@ -39,7 +44,7 @@ class Pixels(NamedTuple):
     """
 
     rgbx: np.ndarray
-    span: tuple[Fraction, Fraction]
+    span: tuple[float, float]
 
 
 class Decoder:
@@ -49,9 +54,13 @@ class Decoder:
         self._recipe = recipe
         self._turbo = turbo.Turbo()
 
-    def shrink(self, kind: int, scale: float) -> int:
-        """The largest shrink-on-load that leaves a factor of LEAVES to the resize."""
-        if self._recipe.fidelity == "fast" and kind in (KIND["jpeg"], KIND["jpeg_other"]):
+    def shrink(self, kind: int, scale: float, stored: Size) -> int:
+        """The largest shrink-on-load that leaves a factor of LEAVES to the resize.
+
+        Of JPEGs, where it costs nothing, and of what is so LARGE that its pixels would cost memory.
+        """
+        pays = kind in _JPEGS or stored.width * stored.height > LARGE
+        if self._recipe.fidelity == "fast" and pays:
             for shrink in SHRINKS:
                 if scale * shrink * LEAVES <= 1:
                     return shrink
@@ -63,12 +72,14 @@ class Decoder:
         """Decode an image whose header said `kind`, `profile` and the size `stored`.
 
         Raises SampleError("undecodable") where the file is cut short, damaged, or not of the size
-        that its header promised.
+        that its header promised; where it has too many scans; or where decoding it would take more
+        memory than `limits` grants.
         """
+        is_jpeg = kind in _JPEGS
+        self._make_room(data, kind, stored, shrink)
         convert = self._recipe.icc == "srgb" and PROFILES[profile] == "other"
         by_turbo = kind == KIND["jpeg"] and self._recipe.decoder != "vips" and not convert
         read = self._turbo.decode if by_turbo else vips.decoder(kind, convert)
-        is_jpeg = kind in (KIND["jpeg"], KIND["jpeg_other"])
         try:
             if is_jpeg and not by_turbo:
                 turbo.check(data)
@@ -89,4 +100,24 @@ class Decoder:
                 f"decoded {rgbx.shape[1]}x{rgbx.shape[0]}, the header promised "
                 f"{expected[1]}x{expected[0]}",
             )
-        return Pixels(rgbx, (Fraction(stored.width, shrink), Fraction(stored.height, shrink)))
+        # Exact in floats: a shrink is a power of two.
+        return Pixels(rgbx, (stored.width / shrink, stored.height / shrink))
+
+    def _make_room(self, data: bytes | memoryview, kind: int, stored: Size, shrink: int) -> None:
+        """Let go of other images; SampleError("undecodable") where decoding would take too much.
+
+        fidelity `exact` has asked for all pixels at once: there only what is beside them counts.
+        """
+        needed = limits.working_bytes(data, kind, stored)
+        if self._recipe.fidelity == "fast":
+            needed += 4 * -(-stored.width // shrink) * -(-stored.height // shrink)
+        granted = limits.MEMORY + limits.TARGET_BYTES * self._recipe.base_resolution**2
+        if needed > granted:
+            raise SampleError(
+                "undecodable",
+                f"decoding {stored.width}x{stored.height} pixels of this kind takes some "
+                f"{needed // 1_000_000} MB, more than the {granted // 1_000_000} MB granted",
+            )
+        if needed > limits.TRIM:
+            self._turbo = turbo.Turbo()
+            limits.trim()

@@ -33,7 +33,11 @@ _MAX_TAGS = 100  # lcms2: MAX_TABLE_TAG
 Curve = Callable[[float], float]
 
 
-@lru_cache(maxsize=256)
+CACHED = 32 << 10
+"""Bytes of a profile whose class is remembered, and the profile with it: those that cameras and
+editors write in every file have 500 to 4,000."""
+
+
 def classify(profile: bytes, components: int = 0) -> str:
     """One of `catalogue.PROFILES` for an embedded profile.
 
@@ -42,10 +46,17 @@ def classify(profile: bytes, components: int = 0) -> str:
     checked). srgb: a matrix profile with sRGB's colorants and curves, or a grey one with sRGB's
     curve. other: everything else.
     """
+    return (_remembered if len(profile) <= CACHED else _judged)(profile, components)
+
+
+def _judged(profile: bytes, components: int) -> str:
     try:
         return _classify(profile, components)
     except (StructError, IndexError, ValueError, OverflowError, ZeroDivisionError):
         return "none"
+
+
+_remembered = lru_cache(maxsize=256)(_judged)
 
 
 def _classify(profile: bytes, components: int) -> str:

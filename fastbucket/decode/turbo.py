@@ -17,19 +17,27 @@ def check(data: bytes | memoryview) -> None:
     shrinks on load. A JPEG that libjpeg-turbo cannot decode at all is left to libvips.
     """
     try:
-        simplejpeg.decode_jpeg_header(data, strict=False)
+        colours = simplejpeg.decode_jpeg_header(data, strict=False)[2]
+    except KeyError:  # simplejpeg has no name for its sampling factors, and decodes it all the same
+        colours = ""
     except (ValueError, RuntimeError):
         return
     try:
-        simplejpeg.decode_jpeg(data, "RGB", strict=True)
+        # Damage shows in the entropy coding, whatever is made of it: grey takes a third of RGB.
+        wanted = "GRAY" if colours in ("Gray", "YCbCr") else "RGB"
+        simplejpeg.decode_jpeg(data, wanted, strict=True)
     except (ValueError, RuntimeError) as error:
         if str(error).startswith("Unsupported"):  # 12 bit, or lossless other than RGB
             return
         raise SampleError("undecodable", str(error)) from None
 
 
+KEPT = 32 << 20
+"""Bytes of the largest buffer that is kept for the images to come: 8 megapixels."""
+
+
 class Turbo:
-    """A decoder with a buffer that grows to the largest image it has met."""
+    """A decoder with a buffer that grows to the largest image it has met, up to KEPT."""
 
     def __init__(self) -> None:
         self._buffer = np.empty(0, np.uint8)
@@ -40,8 +48,11 @@ class Turbo:
         Strict: the first warning of the decoder is an error, so nothing is ever half grey.
         """
         width, height = -(-stored.width // shrink), -(-stored.height // shrink)
-        if self._buffer.size < width * height * 4:
-            self._buffer = aligned(width * height * 4)
+        buffer = self._buffer
+        if buffer.size < width * height * 4:
+            buffer = aligned(width * height * 4)
+            if buffer.size <= KEPT:
+                self._buffer = buffer
         try:
             pixels: np.ndarray = simplejpeg.decode_jpeg(
                 data,
@@ -50,7 +61,7 @@ class Turbo:
                 min_width=width if shrink > 1 else 0,
                 min_height=height if shrink > 1 else 0,
                 min_factor=shrink,
-                buffer=self._buffer,
+                buffer=buffer,
                 strict=True,
             )
         except (ValueError, RuntimeError) as error:

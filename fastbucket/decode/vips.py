@@ -29,21 +29,25 @@ def _decode(
     pyvips = vips()
     pyvips.vips_lib.vips_error_clear()
     options: dict[str, Any] = {"access": "sequential"}
+    loaded = 1
     if kind in _JPEGS:
         # Any warning is an error, as in `turbo`; `mend` has the exceptions.
         options |= {"fail_on": "warning", "shrink": shrink}
+        loaded = shrink
     else:
         options |= {"fail_on": "error"}
     try:
         load = getattr(pyvips.Image, LOADERS[kind])
         image = rgb(load(data, **options), convert)
         # Shrunken sides are rounded down here, where libjpeg-turbo rounds them up.
-        if (image.width, image.height) != (stored.width // shrink, stored.height // shrink):
+        if (image.width, image.height) != (stored.width // loaded, stored.height // loaded):
             raise SampleError(
                 "undecodable",
                 f"decodes to {image.width}x{image.height}, the header promised {stored.width}x"
-                f"{stored.height} / {shrink}",
+                f"{stored.height} / {loaded}",
             )
+        if loaded != shrink:  # no JPEG, and large: the mean of each shrink x shrink pixels
+            image = image.shrink(shrink, shrink, ceil=True)
         memory = image.bandjoin(255).write_to_memory()
     except pyvips.Error as error:
         if convert:  # a profile that lcms cannot use counts as none; damaged pixels fail again

@@ -4,89 +4,52 @@ Workers are fresh interpreters (never forks: libvips is threaded, and a process 
 must not fork), each on a socket pair. Nothing of the caller's main module is imported in them, so
 a script or a notebook needs no `if __name__ == "__main__"`. They lead process groups of their own:
 Ctrl-C reaches the parent alone, which ends them.
+
+A worker that dies, or stands still for longer than it may, is replaced, and its task is done again:
+`attempt` says how often, and whom it leaves out.
 """
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import subprocess
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from types import TracebackType
 from typing import Any
 
 from ..errors import RunError
+from .attempt import STRAYS, Attempt
+from .process import Ended, Worker
+from .watch import Watch
 
-_GRACE_SECONDS = 1.0
-"""How long a worker may take to end before it is killed."""
-
-
-class _Worker:
-    """One process and the task it holds."""
-
-    def __init__(self, setup: Any) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-c",
-                    # No import from the folder the user stands in: PYTHONPATH has all of our path.
-                    "import sys; sys.path.pop(0); from fastbucket.engines.worker import main;"
-                    " main(int(sys.argv[1]), int(sys.argv[2]))",
-                    str(theirs.fileno()),
-                    str(os.getpid()),
-                ],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=sys.stderr.fileno() if _has_fileno(sys.stderr) else None,
-                start_new_session=True,
-                # libvips reads its thread count from the environment; a worker is one core.
-                env={
-                    **os.environ,
-                    "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
-                    "VIPS_CONCURRENCY": "1",
-                },
-            )
-        self.connection = Connection(ours.detach())
-        with suppress(BrokenPipeError, ConnectionResetError):  # its end shows when it is read from
-            self.connection.send(setup)
-        self.task: tuple[Any] | None = None
-
-    def start(self, job: str, task: Any) -> None:
-        self.task = (task,)
-        with suppress(BrokenPipeError, ConnectionResetError):
-            self.connection.send((job, task))
-
-    def end(self) -> None:
-        self.connection.close()
-        if self.process.poll() is None:
-            self.process.terminate()
+Describe = Callable[[Any, "int | None"], str]
+"""(task, position) -> what it is, for people."""
 
 
-def _has_fileno(stream: Any) -> bool:
-    try:
-        stream.fileno()
-    except (AttributeError, OSError, ValueError):
-        return False
-    return True
+def _describe(task: Any, position: int | None) -> str:
+    return f"task {task}" if position is None else f"position {position} of task {task}"
 
 
 class Local:
     """An engine of `workers` processes; `setup` is handed to the factory of every job.
 
     setup["preload"], if there, names modules that a worker imports while it has nothing to do.
+    timeout: seconds that a worker may stay at one position of a task, see `watch`; 0: for ever.
+    say: called with a line of text where a worker had to be replaced.
     """
 
-    def __init__(self, workers: int, setup: Any) -> None:
+    def __init__(
+        self,
+        workers: int,
+        setup: Any,
+        timeout: float = 0.0,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
         self._count = workers
         self._setup = setup
-        self._workers: list[_Worker] = []
+        self._timeout = timeout
+        self._say = say
+        self._workers: list[Worker] = []
 
     def __enter__(self) -> Local:
         return self
@@ -94,54 +57,82 @@ class Local:
     def start(self, tasks: int) -> None:
         """Start the workers that so many tasks can use; `map` does it too, this does it early."""
         while len(self._workers) < min(self._count, tasks):
-            self._workers.append(_Worker(self._setup))
+            self._workers.append(Worker(self._setup))
 
     def map(
-        self, job: str, tasks: Iterable[Any], progress: Callable[[int], None] = lambda n: None
+        self,
+        job: str,
+        tasks: Iterable[Any],
+        progress: Callable[[int], None] = lambda n: None,
+        describe: Describe = _describe,
     ) -> Iterator[tuple[Any, Any]]:
         """Do the tasks and yield (task, result) as they end, in any order.
 
-        job: "module:factory", see `worker`. progress: called with what tasks report meanwhile.
-        Raises RunError for what a task raised as such, and when a worker dies.
+        job: "module:factory", see `worker`. progress: called with what tasks report meanwhile; less
+        than zero where it was lost with a worker.
+        Raises RunError for what a task raised as such, and where workers die during one task again
+        and again without a position of it that were to blame.
         """
-        waiting = deque(tasks)
+        waiting = deque(map(Attempt, tasks))
         self.start(len(waiting))
+        watch = Watch(self._timeout)
         for worker in self._workers:
             if waiting:
-                worker.start(job, waiting.popleft())
-        busy = {w.connection: w for w in self._workers if w.task is not None}
-        while busy:
-            for connection in wait(list(busy)):
+                worker.ask(job, waiting.popleft())
+        while busy := {w.connection: w for w in self._workers if w.attempt is not None}:
+            for connection in wait(list(busy), watch.pause()):
                 worker = busy[connection]  # type: ignore[index]
-                kind, value = self._receive(worker)
-                if kind == "progress":
-                    progress(value)
+                attempt = worker.attempt
+                assert attempt is not None
+                try:
+                    kind, value = worker.receive()
+                except Ended as end:
+                    self._again(worker, end, job, progress, describe)
                     continue
-                assert worker.task is not None
-                (task,), worker.task = worker.task, None
-                if waiting:
-                    worker.start(job, waiting.popleft())
+                if kind == "progress":
+                    if attempt.suspect is None:
+                        worker.told += value
+                        progress(value)
+                elif kind == "survived":
+                    attempt.survived()
+                    worker.ask(job, attempt)
                 else:
-                    del busy[worker.connection]
-                yield task, value
+                    worker.attempt = None
+                    if waiting:
+                        worker.ask(job, waiting.popleft())
+                    yield attempt.task, value
+            for worker in list(watch.stalled(w for w in self._workers if w.attempt is not None)):
+                position = worker.position
+                if not worker.kill():  # it went on after all, at the last moment
+                    position = None
+                stalled = Ended(position, f"no progress in {watch.allowed(position):g} s")
+                self._again(worker, stalled, job, progress, describe)
 
-    def _receive(self, worker: _Worker) -> tuple[str, Any]:
-        try:
-            kind, value = worker.connection.recv()
-        except (EOFError, ConnectionResetError):
-            code = worker.process.wait()
-            how = f"exit code {code}"
-            if code < 0:
-                how = f"signal {-code} ({signal.Signals(-code).name})"
+    def _again(
+        self,
+        worker: Worker,
+        end: Ended,
+        job: str,
+        progress: Callable[[int], None],
+        describe: Describe,
+    ) -> None:
+        """Have a new worker go on with the task of one that has ended."""
+        attempt = worker.attempt
+        assert attempt is not None
+        attempt.died(end.position, end.how)
+        where = describe(attempt.task, end.position)
+        if attempt.hopeless:
             raise RunError(
-                f"a worker process ended with {how} during task {worker.task}; "
-                "the same command goes on from here"
-            ) from None
-        if kind == "run_error":
-            raise RunError(value)
-        if kind == "bug":
-            raise RuntimeError(f"in a worker process:\n{value}")
-        return kind, value
+                f"{where}: {end.how}, and that after {STRAYS} workers before it had ended during "
+                "the same task. If memory is short, try fewer --workers; if it is always this "
+                "sample, leave it out (--exclude). What is finished is kept"
+            )
+        if worker.told:
+            progress(-worker.told)
+        left_out = ", it is left out" if end.position in attempt.poisoned else ""
+        self._say(f"{where}: {end.how}{left_out}; a new worker goes on")
+        self._workers[self._workers.index(worker)] = fresh = Worker(self._setup)
+        fresh.ask(job, attempt)
 
     def __exit__(
         self,
@@ -150,11 +141,7 @@ class Local:
         trace: TracebackType | None,
     ) -> None:
         for worker in self._workers:
-            worker.end()
+            worker.stop()
         for worker in self._workers:
-            try:
-                worker.process.wait(_GRACE_SECONDS)
-            except subprocess.TimeoutExpired:
-                worker.process.kill()
-                worker.process.wait()
+            worker.end()
         self._workers.clear()

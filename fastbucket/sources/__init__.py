@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from ..catalogue import Archive, Catalogue
-from . import folder, tar
+from ..progress import At, unwatched
+from . import folder, script, tar
 from .names import member_names
 
 __all__ = ["KINDS", "Kind", "Reader", "member_names"]
@@ -26,8 +27,11 @@ class Reader(Protocol):
 class Kind(Protocol):
     """What the module of a kind offers."""
 
-    def scan(self, archive: Archive) -> Catalogue:
-        """Everything in the archive, by its headers. RunError: two samples of one image_id."""
+    def scan(self, archive: Archive, at: At = unwatched) -> Catalogue:
+        """Everything in the archive, by its headers. RunError: two samples of one image_id.
+
+        at: called where a decoder is let loose on a header, with the number of the image.
+        """
 
     def stamp(self, archive: Archive) -> str:
         """The state of the source: another stamp means that it has to be scanned anew."""
@@ -38,4 +42,4 @@ class Kind(Protocol):
     def Reader(self, archive: Archive) -> Reader: ...
 
 
-KINDS: dict[str, Kind] = {"tar": tar, "folder": folder}
+KINDS: dict[str, Kind] = {"tar": tar, "folder": folder, "script": script}

@@ -9,15 +9,16 @@ import xxhash
 
 from ..catalogue import Archive, Catalogue, text
 from ..errors import RunError
+from ..progress import At, unwatched
 from . import pread
 from .tree import files
 
 
-def scan(archive: Archive) -> Catalogue:
+def scan(archive: Archive, at: At = unwatched) -> Catalogue:
     """Every image of the folder by its header; see `folderscan`."""
     from . import folderscan
 
-    return folderscan.scan(archive)
+    return folderscan.scan(archive, at)
 
 
 def stamp(archive: Archive) -> str:

@@ -9,6 +9,7 @@ from ..catalogue import Archive, Catalogue
 from ..kernels import jpegheader, tarwalk
 from ..kernels.signature import JPEG, signature
 from ..kernels.suffixes import CLASS, IMAGES, JSON, TEXT
+from ..progress import GOING_ON, At, unwatched
 from . import probe
 from .folder import Reader
 from .tree import File, files
@@ -24,7 +25,7 @@ _BESIDE = {
 }
 
 
-def scan(archive: Archive) -> Catalogue:
+def scan(archive: Archive, at: At = unwatched) -> Catalogue:
     """Every image of the folder by its header.
 
     Files that are neither an image (by suffix or first bytes) nor beside one are passed over and
@@ -43,6 +44,7 @@ def scan(archive: Archive) -> Catalogue:
             continue
         row = np.full(tarwalk.COLUMNS, -1, np.int64)
         head = np.zeros(jpegheader.FIELDS + 1, np.int64)
+        at(GOING_ON)
         if not _look(file, reader, into, row, head):
             continue
         for suffix, column in _BESIDE.items():
@@ -66,6 +68,7 @@ def scan(archive: Archive) -> Catalogue:
         keys,
         suffixes,
         fetch,
+        at,
     )
     return Catalogue(columns, extra={"skipped": len(everything) - len(images) - used})
 

@@ -11,6 +11,7 @@ from typing import TextIO
 from ..catalogue import Archive, text
 from ..errors import RunError
 from ..kernels.suffixes import IMAGES
+from . import script
 from .braces import braces
 from .splits import assign
 from .tree import File, files
@@ -92,7 +93,9 @@ def _at(path: str) -> list[Archive]:
     """The archives at an existing path."""
     path = os.path.abspath(path)
     try:
-        return _in_folder(path) if os.path.isdir(path) else [_tar(path)]
+        if os.path.isdir(path):
+            return _in_folder(path)
+        return [_script(path) if path.endswith(script.SUFFIX) else _tar(path)]
     except OSError as error:
         raise RunError(f"source {path}: cannot be read: {error.strerror}") from error
 
@@ -130,6 +133,11 @@ def _has_image(path: str, inside: Iterable[File]) -> bool:
         if signature(start, 0, len(start)):
             return True
     return False
+
+
+def _script(path: str) -> Archive:
+    name = text(os.fsencode(os.path.basename(path))).removesuffix(script.SUFFIX)
+    return Archive("script", path, name, "", os.stat(path).st_size)
 
 
 def _tar(path: str) -> Archive:

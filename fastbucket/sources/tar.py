@@ -6,14 +6,15 @@ import os
 
 from ..catalogue import Archive, Catalogue, text
 from ..errors import RunError
+from ..progress import At, unwatched
 from . import pread
 
 
-def scan(archive: Archive) -> Catalogue:
+def scan(archive: Archive, at: At = unwatched) -> Catalogue:
     """Every sample of the tar by its headers; see `tarscan`."""
     from . import tarscan
 
-    return tarscan.scan(archive)
+    return tarscan.scan(archive, at)
 
 
 def stamp(archive: Archive) -> str:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from ..catalogue import Archive, Catalogue
 from ..errors import RunError
 from ..kernels import jpegheader, tarheader, tarwalk, window
+from ..progress import GOING_ON, At, unwatched
 from . import pread, probe
 
 BATCH = 1024
@@ -23,7 +24,7 @@ RETRIES = 8
 """Reads in a row that may fail in the walk and work here (signals, network file systems)."""
 
 
-def scan(archive: Archive) -> Catalogue:
+def scan(archive: Archive, at: At = unwatched) -> Catalogue:
     """Every sample of the tar by its headers.
 
     Read by pread, without advice to the kernel. Cold virtual disk, KiB read a sample and the
@@ -46,16 +47,16 @@ def scan(archive: Archive) -> Catalogue:
     except OSError as error:
         raise RunError(f"{archive.path}: cannot be read: {error.strerror}") from error
     try:
-        return _scan(archive.path, descriptor)
+        return _scan(archive.path, descriptor, at)
     finally:
         os.close(descriptor)
 
 
-def _scan(path: str, descriptor: int) -> Catalogue:
+def _scan(path: str, descriptor: int, at: At) -> Catalogue:
     size = os.fstat(descriptor).st_size
     if size == 0:
         raise RunError(f"{path}: the file is empty, not a tar")
-    walked = _Walked(path, descriptor, size)
+    walked = _Walked(path, descriptor, size, at)
     probe.check_unique(path, walked.keys, walked.suffixes)
     offsets = walked.rows[:, tarwalk.IMAGE_OFFSET]
     into = bytearray()
@@ -63,14 +64,14 @@ def _scan(path: str, descriptor: int) -> Catalogue:
     def fetch(i: int, size: int) -> memoryview:
         return pread.read(descriptor, path, int(offsets[i]), size, into)
 
-    columns = probe.columns(walked.rows, walked.heads, walked.keys, walked.suffixes, fetch)
+    columns = probe.columns(walked.rows, walked.heads, walked.keys, walked.suffixes, fetch, at)
     return Catalogue(columns, walked.broken, walked.extra)
 
 
 class _Walked:
     """The samples of an open tar: rows, JPEG headers, keys, suffixes, and how it ended."""
 
-    def __init__(self, path: str, descriptor: int, size: int) -> None:
+    def __init__(self, path: str, descriptor: int, size: int, at: At = unwatched) -> None:
         file = window.opened(descriptor, size)
         state = np.zeros(tarheader.STATE, np.int64)
         state[[tarheader.GLOBAL_PATH_SIZE, tarheader.GLOBAL_SIZE]] = -1
@@ -83,6 +84,7 @@ class _Walked:
         batches: list[tuple[Any, Any, Any, Any]] = []
         ended, failed = tarwalk.FULL, 0
         while ended in (tarwalk.FULL, tarwalk.FAILED):
+            at(GOING_ON)
             ended, n = tarwalk.walk(file, room, state, rows, heads, keys, suffixes, name, seen)
             if ended == tarwalk.FAILED:
                 failed = 1 if n else failed + 1
@@ -98,10 +100,10 @@ class _Walked:
         all_rows, all_heads, all_keys, all_suffixes = zip(*batches, strict=True)
         self.rows, self.heads = np.concatenate(all_rows), np.concatenate(all_heads)
         self.keys, self.suffixes = pa.concat_arrays(all_keys), pa.concat_arrays(all_suffixes)
-        at = int(state[tarheader.POSITION])
+        end = int(state[tarheader.POSITION])
         self.broken = ""
         if ended in tarwalk.BREAKS:
-            self.broken = f"{tarwalk.BREAKS[ended]}, at byte {at} of {size}"
+            self.broken = f"{tarwalk.BREAKS[ended]}, at byte {end} of {size}"
         self.extra: dict[str, Any] = {"members": int(state[tarheader.MEMBERS])}
         if ended == tarheader.END_UNMARKED:
             self.extra["note"] = "no end-of-archive marker: the file may have been cut short"

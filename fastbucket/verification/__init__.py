@@ -5,6 +5,7 @@
     tar             read by tarfile: headers, order, padding, end          shard
     sample          JSON against schema, recipe, .txt and JPEG             sample, jpeg
     meta/           against manifest and shards                            meta
+    sources         on request: read again, each against source_sha256     origins
 
 Tars are read by the standard library and the JPEG's markers are walked here: nothing of what wrote
 the export is used to read it. What the format fixes by a rule (bucket, cover, crop, chroma) is
@@ -14,7 +15,8 @@ computed again from the JSON with the tables of `buckets`, `geometry`, `crop` an
 from __future__ import annotations
 
 from .findings import Problem
+from .origins import SourceCheck
 from .run import Verification, verify
 from .shard import ShardCheck
 
-__all__ = ["Problem", "ShardCheck", "Verification", "verify"]
+__all__ = ["Problem", "ShardCheck", "SourceCheck", "Verification", "verify"]

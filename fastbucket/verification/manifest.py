@@ -54,6 +54,7 @@ class ManifestFacts(NamedTuple):
     recipe: Recipe | None
     shards: list[ListedShard]
     caption_priority: list[str]
+    missing_caption_policy: Any
     caption_sources: list[dict[str, Any]]
     source: dict[str, Any] | None
     counts: dict[str, Any] | None
@@ -106,6 +107,7 @@ def check(manifest: dict[str, Any], note: Callable[[str], None]) -> ManifestFact
         recipe,
         shards,
         [entry["variant"] for entry in sound.get("caption_priority", [])],
+        manifest.get("missing_caption_policy"),
         sound.get("caption_sources", []),
         sound.get("source"),
         sound.get("counts"),
@@ -166,7 +168,7 @@ def _recipe_flaws(manifest: dict[str, Any], recipe: Recipe) -> Iterator[str]:
             "strategy": recipe.crop_strategy,
             "allowed_corners": list(recipe.allowed_corners),
         },
-        "missing_caption_policy": recipe.missing_caption_policy,
+        "missing_caption_policy": _missing_caption_policy(manifest, recipe),
         "too_small_policy": recipe.too_small_policy,
         "export_settings": {"shard_size": recipe.shard_size, "workers": workers},
         "proto_buckets_1024": [{"width": w, "height": h} for w, h in FAMILIES[recipe.family]],
@@ -175,6 +177,12 @@ def _recipe_flaws(manifest: dict[str, Any], recipe: Recipe) -> Iterator[str]:
         # Compared as text: true is not 1, and the order of keys counts.
         if name in manifest and json.dumps(manifest[name]) != json.dumps(value):
             yield f"{name} is {manifest[name]!r:.120}, the recipe says {value!r:.120}"
+
+
+def _missing_caption_policy(manifest: dict[str, Any], recipe: Recipe) -> Any:
+    """The recipe's, or the other of the two: captions may have been applied after the export."""
+    policy = manifest.get("missing_caption_policy")
+    return policy if policy in ("keep", "drop") else recipe.missing_caption_policy
 
 
 def _sum_flaws(sound: dict[str, Any]) -> Iterator[str]:

@@ -8,20 +8,27 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..engines.local import Local
 from ..errors import RunError
-from ..format import BUCKETS, CARD, MANIFEST, META, RESERVED_FIELDS
+from ..format import APPLYING, BUCKETS, CARD, MANIFEST, META, RESERVED_FIELDS
 from ..progress import Progress, Silent
 from ..recipe import Recipe, available_cpus
-from . import manifest
+from . import manifest, origins
 from .findings import Findings, Problem, Tally
 from .manifest import ManifestFacts
 from .sample import Traits
 from .shard import ListedShard, ShardFacts
 
+if TYPE_CHECKING:
+    from ..catalogue import Archive
+
+if TYPE_CHECKING:
+    from ..catalogue import Archive
+
 _JOB = "fastbucket.verification:ShardCheck"
+_SOURCE_JOB = "fastbucket.verification:SourceCheck"
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,7 @@ class Verification:
     bytes: int
     seconds: float
     fast: bool  # no pixels were decoded
+    sources: int = 0  # samples whose source was read again
 
     @property
     def ok(self) -> bool:
@@ -56,27 +64,53 @@ def verify(
     fast: bool = False,
     workers: int = 0,
     progress: Progress | None = None,
+    sources: Sequence[str | os.PathLike[str]] = (),
 ) -> Verification:
     """Read an export back and hold all of it against all the rest of it.
 
-    fast: everything except decoding the pixels. workers: processes, 0 for one a CPU. What is wrong
-    is in the result, however much of it there is. Raises RunError only where it cannot begin: no
-    folder, no manifest.json, or one of another format.
+    fast: everything except decoding the pixels. workers: processes, 0 for one a CPU. sources: what
+    the export was made of, named as for it; every exported sample's source is read again and held
+    against its source_sha256. What is wrong is in the result, however much of it there is. Raises
+    RunError only where it cannot begin: no folder, no manifest.json, or one of another format; no
+    such sources.
     """
     if workers < 0:
         raise RunError(f"workers: {workers} is negative")
     start = time.monotonic()
     root, progress = Path(out), progress or Silent()
     found = Findings()
-    facts = manifest.check(manifest.load(root), lambda text: found.add(MANIFEST, "", text))
+    archives = _located(sources)
+    loaded = manifest.load(root)
+    if (root / APPLYING).is_file():
+        found.add(
+            APPLYING,
+            "",
+            f"captions are being applied, and the manifest does not hold until that is done: run "
+            f"fastbucket captions apply {out} again",
+        )
+    facts = manifest.check(loaded, lambda text: found.add(MANIFEST, "", text))
     present = _files(root, facts.shards, found)
     read: list[tuple[ListedShard, ShardFacts]] = []
+    reread = 0
     if facts.recipe is None:
         found.add(BUCKETS, "", "was not read: there is no recipe to hold it against")
     else:
-        read = _shards(root, facts, facts.recipe, present, fast, workers, progress)
-        for _, shard in read:
-            found.extend(shard.problems, shard.more)
+        setup = {
+            "out": str(root),
+            "recipe": facts.recipe.to_json(),
+            "caption_priority": facts.caption_priority,
+            "caption_sources": [(entry["id"], entry["variant"]) for entry in facts.caption_sources],
+            "fast": fast,
+            "origins": bool(archives),
+        }
+        progress.phase("verify", sum(shard.samples for shard in present), "samples")
+        with Local(workers or available_cpus(), setup) as engine:
+            results = dict(engine.map(_JOB, present, progress.advance))
+            read = [(shard, results[shard]) for shard in present]
+            for _, shard in read:
+                found.extend(shard.problems, shard.more)
+            if archives:
+                reread = _sources(archives, read, engine, progress, found)
         tally = Tally(found)
         _agreement(facts.recipe, read, tally)
         for text in _caption_flaws(facts, read):
@@ -91,6 +125,7 @@ def verify(
         sum(shard.size for _, shard in read),
         time.monotonic() - start,
         fast,
+        reread,
     )
 
 
@@ -109,27 +144,28 @@ def _files(root: Path, shards: Sequence[ListedShard], found: Findings) -> list[L
     return [shard for shard in shards if shard.path in there]
 
 
-def _shards(
-    root: Path,
-    facts: ManifestFacts,
-    recipe: Recipe,
-    present: Sequence[ListedShard],
-    fast: bool,
-    workers: int,
+def _located(sources: Sequence[str | os.PathLike[str]]) -> Sequence[Archive]:
+    if not sources:
+        return ()
+    from ..sources.locate import archives  # loads array libraries, which workers do without
+
+    return archives(sources)
+
+
+def _sources(
+    archives: Sequence[Archive],
+    read: Sequence[tuple[ListedShard, ShardFacts]],
+    engine: Local,
     progress: Progress,
-) -> list[tuple[ListedShard, ShardFacts]]:
-    """Check the shards in worker processes; results in the order of the manifest."""
-    setup = {
-        "out": str(root),
-        "recipe": recipe.to_json(),
-        "caption_priority": facts.caption_priority,
-        "caption_sources": [(entry["id"], entry["variant"]) for entry in facts.caption_sources],
-        "fast": fast,
-    }
-    progress.phase("verify", sum(shard.samples for shard in present), "samples")
-    with Local(workers or available_cpus(), setup) as engine:
-        results = dict(engine.map(_JOB, present, progress.advance))
-    return [(shard, results[shard]) for shard in present]
+    found: Findings,
+) -> int:
+    """Check every sample against its source; the number of those that were read."""
+    progress.phase("sources", sum(shard.samples for _, shard in read), "samples")
+    tasks = origins.tasks(archives, [(listed.path, shard.origins) for listed, shard in read], found)
+    results = dict(engine.map(_SOURCE_JOB, tasks, progress.advance))
+    for task in tasks:
+        found.extend(results[task].problems, results[task].more)
+    return sum(results[task].read for task in tasks)
 
 
 def _agreement(
@@ -179,6 +215,9 @@ def _caption_flaws(
     for _, shard in read:
         counts.update(shard.captions)
     listed = {entry["id"]: entry["count"] for entry in facts.caption_sources}
+    without = sum(shard.samples for _, shard in read) - sum(counts.values())
+    if facts.missing_caption_policy == "drop" and without:
+        yield f"missing_caption_policy is 'drop', and {without} samples have no caption"
     for number in sorted({*counts, *listed}):
         if counts[number] != listed.get(number, 0):
             yield (

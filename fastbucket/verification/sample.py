@@ -14,6 +14,7 @@ from ..geometry import Size
 from ..recipe import Recipe
 from . import jpeg
 from .findings import INT64, flaws, no_constant, one_of_each, order_flaws
+from .origins import Origin
 from .placement import Placement
 
 _REENCODE = IMAGE_MODES[0]
@@ -38,6 +39,7 @@ class SampleFacts(NamedTuple):
     fingerprint: int = 0
     caption_source: int = -1
     traits: Traits | None = None
+    origin: tuple[str, Origin] | None = None  # source_archive, and what is said of the member
 
 
 def fingerprint(
@@ -117,6 +119,15 @@ class SampleCheck:
             fingerprint(*(document[f"source_{name}"] for name in names)),
             document["caption_source_id"] if document["caption_variant"] else -1,
             Traits(carried, tables),
+            (
+                document["source_archive"],
+                Origin(
+                    key,
+                    document["source_member"],
+                    document["source_bytes"],
+                    document["source_sha256"],
+                ),
+            ),
         )
 
     def _document(self, raw: bytes) -> tuple[dict[str, Any], tuple[tuple[str, str], ...]]:

@@ -58,6 +58,7 @@ class ShardFacts(NamedTuple):
     prints: bytes  # a native uint64 a sample: sample.fingerprint of what meta/ says too; 0 unknown
     traits: dict[Traits, tuple[int, str]]  # what must be equal everywhere -> samples, the first
     captions: dict[int, int]  # caption_source_id -> samples
+    origins: dict[str, bytes]  # archive -> a line of origins.Origin a sample; empty unless asked
     problems: list[Problem]
     more: int
 
@@ -72,12 +73,14 @@ class ShardCheck:
         self._sample = SampleCheck(
             self._recipe, setup["caption_priority"], setup["caption_sources"], setup["fast"]
         )
+        self._origins = bool(setup.get("origins"))
 
     def __call__(self, task: ListedShard, progress: Callable[[int], None]) -> ShardFacts:
         whole, found = Findings(), Findings(PATH_LIMIT)
         keys, prints = bytearray(), array("Q")
         traits: dict[Traits, tuple[int, str]] = {}
         captions: Counter[int] = Counter()
+        origins: dict[str, list[bytes]] = {}
         size, told, reported = 0, time.monotonic(), 0
 
         def note(member: str, text: str) -> None:
@@ -95,6 +98,9 @@ class ShardCheck:
                         traits[facts.traits] = count + 1, first
                     if facts.caption_source >= 0:
                         captions[facts.caption_source] += 1
+                    if self._origins and facts.origin is not None:
+                        archive, origin = facts.origin
+                        origins.setdefault(archive, []).append(origin.line())
                     now = time.monotonic()
                     if now - told >= _PROGRESS_SECONDS:
                         progress(len(prints) - reported)
@@ -118,6 +124,7 @@ class ShardCheck:
             prints.tobytes(),
             traits,
             dict(captions),
+            {archive: b"".join(lines) for archive, lines in origins.items()},
             [*whole.problems, *found.problems],  # the file as such first: samples may be many
             found.more,
         )

@@ -1,0 +1,243 @@
+"""Captions: applied to 100,000 samples, against a loop of webdataset; and a million imported.
+
+The export is made for the purpose, of bytes that are no photos but of their sizes: apply looks at
+no image. It lies in the page cache as far as that goes. Every round changes the caption of every
+sample, so that every shard is written. The loop reads, changes .txt and .json, and writes by
+TarWriter; it neither syncs nor hashes, which ours does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .. import corpora, process
+from ..figures import Bench, versions
+from ..options import parse
+
+SAMPLES, QUICK_SAMPLES = 100_000, 2_000
+ROWS, QUICK_ROWS = 1_000_000, 5_000
+LOOP_SHARDS = 8
+ROUNDS = 3
+BUCKETS = ("p896x1088", "p1024x1024", "p1152x832", "p832x1152")
+IMAGE_BYTES = 89_000
+"""Mean: JPEG quality 95 of photos at base 512, 0.34 bytes a pixel."""
+
+VARIANTS = ("caption_one", "caption_two")
+APPLY, LOOP, IMPORT = "apply", "webdataset loop", "import of a million rows"
+
+
+def main() -> None:
+    options = parse(__doc__)
+    samples = QUICK_SAMPLES if options.quick else SAMPLES
+    rows = QUICK_ROWS if options.quick else ROWS
+    bench = Bench("captions", options.quick, versions(["fastbucket", "webdataset", "pyarrow"]))
+    out = corpora.scratch(options, "captions") / "out"
+    process.call(make, out=str(out), samples=samples, pinned=False)
+    rounds = min(options.rounds, ROUNDS)
+    corpora.warm(sorted(out.glob("buckets/*/*.tar")))
+    done = [
+        process.call(apply, out=str(out), variant=VARIANTS[n % 2], workers=1) for n in range(rounds)
+    ]
+    bench.show("source", "samples", samples, "samples")
+    bench.show("source", "bytes", done[0]["bytes"], "bytes")
+    bench.show(APPLY, "rate", [r["bytes"] / r["seconds"] / 1e6 for r in done], "MB/s")
+    bench.show(APPLY, "samples", [samples / r["seconds"] for r in done], "samples/s")
+    all_cores = process.call(
+        apply, out=str(out), variant=VARIANTS[rounds % 2], workers=0, pinned=False
+    )
+    bench.show(
+        f"{APPLY}, all cores", "rate", all_cores["bytes"] / all_cores["seconds"] / 1e6, "MB/s"
+    )
+    looped = [process.call(loop, out=str(out)) for _ in range(rounds)]
+    bench.show(LOOP, "rate", [r["bytes"] / r["seconds"] / 1e6 for r in looped], "MB/s")
+    bench.show(LOOP, "samples", [r["samples"] / r["seconds"] for r in looped], "samples/s")
+    parts = [process.call(alone, out=str(out)) for _ in range(rounds)]
+    for name in ("hash", "copy"):
+        bench.show(f"{name} alone", "rate", [part[name] for part in parts], "MB/s")
+    shutil.rmtree(out)
+    folder = corpora.scratch(options, "captions-import")
+    process.call(make_rows, out=str(folder), rows=rows, pinned=False)
+    taken = [process.call(take, out=str(folder), number=n) for n in range(rounds)]
+    bench.show(IMPORT, "seconds", [t["seconds"] for t in taken], "s")
+    bench.show(IMPORT, "rows", taken[0]["stored"], "rows")
+
+
+def _names(samples: int) -> Iterator[tuple[str, str]]:
+    for number in range(samples):
+        image_id = f"imagenet22k-train-{number % 4096:04d}/n{number:08d}_1"
+        yield hashlib.sha256(image_id.encode()).hexdigest(), image_id
+
+
+def make(out: str, samples: int) -> None:
+    """An export of so many samples with a workspace and two captions each."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from fastbucket import Recipe, card, manifest, meta
+    from fastbucket.buckets import buckets
+    from fastbucket.captions import workspace
+    from fastbucket.captions.store import Store
+    from fastbucket.fill import Final
+    from fastbucket.format import META, shard_path
+    from fastbucket.shard import ShardFile
+    from fastbucket.tar import Headers
+
+    root, dice, recipe = Path(out), random.Random(0), Recipe()
+    (root / META).mkdir(parents=True)
+    noise = np.random.default_rng(0).bytes(1 << 20)
+    headers, finals, rows = Headers(0), dict[int, list[Final]](), list[tuple[Any, ...]]()
+    family = {b.id: n for n, b in enumerate(buckets("sdxl", 512, 32))}
+    (root / "buckets").mkdir()
+    names = list(_names(samples))
+    each = -(-samples // len(BUCKETS))
+    for at, bucket_id in enumerate(BUCKETS):
+        (root / "buckets" / bucket_id).mkdir()
+        mine = names[at * each : (at + 1) * each]
+        for number in range(-(-len(mine) // recipe.shard_size)):
+            here = mine[number * recipe.shard_size : (number + 1) * recipe.shard_size]
+            with ShardFile(root / shard_path(bucket_id, number)) as shard:
+                for position, (key, image_id) in enumerate(here):
+                    size = dice.randrange(IMAGE_BYTES // 2, IMAGE_BYTES * 3 // 2)
+                    start = dice.randrange(len(noise) - size)
+                    image = b"\xff\xd8\xff" + noise[start : start + size]
+                    shard.add(headers.sample(key, [image, b"\n", _document(image_id, bucket_id)]))
+                    rows.append((image_id, key, bucket_id, number, position))
+                sha256 = shard.commit()
+            finals.setdefault(family[bucket_id], []).append(
+                Final(number, len(here), shard.bytes, sha256)
+            )
+    columns = {name: [""] * samples if str(field.type) == "string" else [0] * samples
+               for name, field in zip(meta.SCHEMA.names, meta.SCHEMA, strict=True)}  # fmt: skip
+    for index, name in enumerate(("image_id", "key", "bucket_id", "shard", "position")):
+        columns[name] = [row[index] for row in rows]
+    pq.write_table(pa.table(columns, schema=meta.SCHEMA), root / META / "samples-00000.parquet")
+    source = {"archives": 1, "samples": samples, "splits": {"": samples}, "excluded": 0}
+    source |= {"broken": [], "carried": []}
+    facts = manifest.make(
+        "0" * 16, recipe, 1, source, {}, manifest.bucket_facts(
+            buckets("sdxl", 512, 32), finals), [],
+    )  # fmt: skip
+    card.write(root, card.card(facts, []))
+    manifest.write(root, facts)
+    workspace.init(root)
+    with Store.open(root) as store:
+        for variant in VARIANTS:
+            put = [(row[1], f"{variant}: {_caption(dice)}", "ok", "") for row in rows]
+            store.put(store.source(variant), put)
+
+
+def _document(image_id: str, bucket_id: str) -> bytes:
+    from fastbucket.format import CAPTION_FIELDS, SAMPLE_FIELDS
+
+    kinds: dict[Any, Any] = {str: "some words", int: 1024, float: 0.7071067811865476}
+    fields = {
+        name: {"quality": 95, "subsampling": "4:4:4"} if isinstance(kind, dict) else kinds[kind]
+        for name, kind in SAMPLE_FIELDS.items()
+    }
+    fields |= {"image_id": image_id, "bucket_id": bucket_id, "source_sha256": "0" * 64}
+    fields |= {n: "" if kind is str else -1 for n, kind in CAPTION_FIELDS.items()}
+    return json.dumps(fields, separators=(",", ":")).encode()
+
+
+WORDS = ("a", "photo", "of", "two", "small", "brown", "dogs", "on", "green", "grass", "at", "dusk")
+
+
+def _caption(dice: random.Random) -> str:
+    return " ".join(dice.choices(WORDS, k=dice.randrange(20, 80)))
+
+
+def apply(out: str, variant: str, workers: int) -> dict[str, float]:
+    """Every sample gets another caption; seconds with the start of the worker, and the sync."""
+    from fastbucket.captions import application
+
+    report = application.apply(out, [variant], workers=workers)
+    assert report.rewritten == report.shards
+    return {"seconds": report.seconds, "bytes": report.bytes_written}
+
+
+def loop(out: str) -> dict[str, float]:
+    """What people write without us, over a few shards."""
+    import webdataset as wds
+
+    shards = sorted(Path(out).glob("buckets/*/*.tar"))[:LOOP_SHARDS]
+    target = Path(out).with_name("loop.tar")
+    corpora.warm(shards)
+    start, samples = time.perf_counter(), 0
+    for shard in shards:
+        with wds.TarWriter(str(target)) as writer:
+            for sample in wds.WebDataset([str(shard)], shardshuffle=False):
+                fields = json.loads(sample["json"])
+                fields |= {"caption_variant": "caption_x", "caption_selector_index": 0}
+                fields |= {"caption_source_id": 9}
+                sample["txt"] = f"caption_x: {fields['image_id']} and some more words\n" * 5
+                sample["json"] = fields
+                writer.write(sample)
+                samples += 1
+    seconds = time.perf_counter() - start
+    target.unlink()
+    size = sum(shard.stat().st_size for shard in shards)
+    return {"seconds": seconds, "bytes": size, "samples": samples}
+
+
+def alone(out: str) -> dict[str, float]:
+    """What bounds it, in MB/s: SHA-256 of bytes in the page cache, and copying them in the kernel,
+    with the sync."""
+    shards = sorted(Path(out).glob("buckets/*/*.tar"))[:LOOP_SHARDS]
+    size, buffer = corpora.warm(shards), bytearray(1 << 20)
+    start = time.perf_counter()
+    for shard in shards:
+        digest = hashlib.sha256()
+        with open(shard, "rb", buffering=0) as file:
+            while n := file.readinto(buffer):
+                digest.update(memoryview(buffer)[:n])
+    hashed = time.perf_counter() - start
+    target = Path(out).with_name("copy.tar")
+    start = time.perf_counter()
+    for shard in shards:
+        with open(shard, "rb") as file, open(target, "wb") as copy:
+            left = shard.stat().st_size
+            while left:
+                left -= os.copy_file_range(file.fileno(), copy.fileno(), left)
+            os.fsync(copy.fileno())
+    copied = time.perf_counter() - start
+    target.unlink()
+    return {"hash": size / hashed / 1e6, "copy": size / copied / 1e6}
+
+
+def make_rows(out: str, rows: int) -> None:
+    """A workspace of so many samples, and a file of captions for them in another order."""
+    from fastbucket.captions.store import Sample, Store
+
+    names, dice = list(_names(rows)), random.Random(0)
+    with Store.create(Path(out)) as store:
+        samples = (
+            Sample(key, image_id, f"p{n // 50_000}", n % 50_000 // 1024, n % 50_000 % 1024)
+            for n, (key, image_id) in enumerate(names)
+        )
+        store.place(samples, "benchmark")
+    dice.shuffle(names)
+    captions = [_caption(dice) for _ in range(1000)]
+    with open(Path(out, "rows.jsonl"), "w") as file:
+        for n, (key, _) in enumerate(names):
+            file.write(json.dumps({"key": key, "caption": captions[n % 1000]}) + "\n")
+
+
+def take(out: str, number: int) -> dict[str, float]:
+    from fastbucket.captions import intake
+
+    start = time.perf_counter()
+    report = intake.take(Path(out), Path(out, "rows.jsonl"), f"caption_{number}")
+    return {"seconds": time.perf_counter() - start, "stored": report.stored}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,335 @@
+"""`captions apply`: the chosen captions into the shards, and the manifest brought up to date last.
+
+    marker ─▶ shards, each replaced whole ─▶ meta/, the workspace ─▶ card ─▶ manifest ─▶ marker gone
+
+While the marker stands in the state folder the manifest does not hold: `verify` says so, and
+`export` and `captions init` refuse. Every step looks at what is there and not at what an earlier
+run meant to do, so after a crash the same command, or one with another priority, goes on: shards
+that hold the right captions already are hashed and left alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .. import card, commit, manifest
+from ..engines.local import Local
+from ..errors import RunError
+from ..format import APPLYING, DROP_REASONS, shard_path
+from ..progress import Progress, Silent
+from ..recipe import available_cpus
+from ..state import State
+from . import places, repack, selection
+from .cards import updated
+from .rewrite import Chosen, Final, Job, Rewritten
+from .store import Store
+from .walked import shard_files
+from .workspace import manifest_of, stamp
+
+_JOB = "fastbucket.captions.rewrite:ApplyTask"
+POLICIES = ("keep", "drop")
+"""What becomes of a sample without a caption."""
+
+
+@dataclass
+class ApplyReport:
+    """What was applied. counts: captions by variant, in the order of the priority. samples: those
+    in the shards afterwards. dropped: for want of a caption, now and in earlier runs."""
+
+    out: str
+    priority: list[str]
+    missing: str
+    samples: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    without: int = 0
+    dropped: int = 0
+    shards: int = 0
+    rewritten: int = 0  # shards
+    bytes_written: int = 0
+    seconds: float = 0.0
+    resumed: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def apply(
+    out: str | os.PathLike[str],
+    priority: Sequence[str] = (),
+    missing: str = "",
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> ApplyReport:
+    """Put captions into the shards of the export in `out`, and do it whole or go on with it.
+
+    priority: variants; the first that a sample has is its caption. missing: keep or drop samples
+    without one. What is not given is that of the run that was interrupted, else the manifest's.
+    workers: processes, 0 for one a CPU. Raises RunError where it cannot go on.
+    """
+    start = time.monotonic()
+    root, progress = Path(out), progress or Silent()
+    manifest_of(root)  # before a state folder is made
+    with State(root, applying=True) as state:
+        try:
+            report = _Application(root, priority, missing, workers, progress).run()
+            state.remove()
+        except OSError as error:
+            raise commit.output_error(Path(error.filename or root), error) from error
+        finally:
+            if not (root / APPLYING).is_file():
+                state.remove()  # nothing was begun, or all is done
+    report.seconds = time.monotonic() - start
+    return report
+
+
+class _Application:
+    """One run, with the state folder held."""
+
+    def __init__(
+        self, out: Path, priority: Sequence[str], missing: str, workers: int, progress: Progress
+    ) -> None:
+        self._out, self._progress = out, progress
+        self._workers = workers or available_cpus()
+        self._facts = manifest_of(out)
+        self._marker = out / APPLYING
+        self._resumed = self._marker.is_file()
+        usual = _settings(self._marker) if self._resumed else _of_manifest(self._facts)
+        self._named = bool(priority)
+        self._priority = list(priority or usual["priority"])
+        self._missing = missing or str(usual["missing"])
+        if self._missing not in POLICIES:
+            raise RunError(f"missing: {self._missing!r} is none of {', '.join(POLICIES)}")
+        self._moved = False  # samples stand elsewhere than meta/ says
+
+    def run(self) -> ApplyReport:
+        with Store.open(self._out) as store:
+            if store.fact("export") != stamp(self._facts):
+                raise RunError(
+                    f"{store.path} is of an earlier export; run fastbucket captions init first"
+                )
+            sources = selection.chosen(store, self._priority, self._named)
+            settings = {"priority": self._priority, "missing": self._missing}
+            if self._resumed:
+                self._progress.say("going on with an interrupted run")
+                repack.go_on(self._out)
+                self._settle(store)
+            shards = self._shards(store)
+            layouts = self._layouts(store, sources, shards)
+            commit.make_folder(self._marker.parent)
+            commit.write_text(self._marker, json.dumps(settings))
+            done = self._rewrite(sources, shards, layouts)
+            if self._moved:
+                self._settle(store)
+            facts = self._updated_facts(store, done)
+        self._write(facts)
+        return self._report(sources, done, facts)
+
+    def _settle(self, store: Store) -> None:
+        """meta/ and the workspace say again where every sample is."""
+        kept = places.into_meta(self._out, found := places.from_shards(self._out))
+        if kept != len(found.keys):
+            raise RunError(
+                f"{self._out}: {len(found.keys)} samples in the shards, {kept} of them in meta/; "
+                "fastbucket verify tells more"
+            )
+        store.place(places.from_meta(self._out), stamp(self._facts))
+
+    def _shards(self, store: Store) -> dict[str, list[int]]:
+        """Samples of each shard by bucket, in the order of their numbers. Raises RunError where
+        files, workspace and, unless a run was interrupted, manifest do not agree."""
+        rows = store.query(
+            "SELECT bucket_id, shard, count(*) FROM samples WHERE shard >= 0 GROUP BY 1, 2 "
+            "ORDER BY 1, 2"
+        )
+        shards: dict[str, list[int]] = {}
+        known = [(bucket_id, number) for bucket_id, number, _ in rows]
+        files = {(bucket_id, number): path for bucket_id, number, path in shard_files(self._out)}
+        listed = {
+            (bucket["bucket_id"], number): shard["bytes"]
+            for bucket in self._facts["buckets"]
+            for number, shard in enumerate(bucket["shards"])
+        }
+        wrong = set(known) ^ set(files)
+        if not self._resumed:
+            wrong |= set(known) ^ set(listed)
+            wrong |= {n for n in set(files) & set(listed) if files[n].stat().st_size != listed[n]}
+        if wrong:
+            raise RunError(
+                f"{self._out / shard_path(*min(wrong))} is not as the export left it; fastbucket "
+                "verify tells more"
+            )
+        for bucket_id, number, count in rows:
+            of_bucket = shards.setdefault(bucket_id, [])
+            if number != len(of_bucket):
+                raise RunError(f"{bucket_id}: shard {len(of_bucket)} is missing")
+            of_bucket.append(count)
+        return shards
+
+    def _layouts(
+        self, store: Store, sources: Sequence[Chosen], shards: dict[str, list[int]]
+    ) -> dict[str, repack.Layout]:
+        """How the buckets are repacked that lose samples."""
+        if self._missing != "drop":
+            return {}
+        size = self._facts["export_settings"]["shard_size"]
+        without = selection.without_caption(store, sources)
+        lost = sum(map(len, without.values()))
+        if lost == store.count():
+            raise RunError(
+                f"no sample has a caption of {', '.join(self._priority)}: with --missing drop "
+                "nothing would be left"
+            )
+        return {
+            bucket_id: repack.layout(
+                sum(shards[bucket_id]), [size * shard + at for shard, at in gone], size
+            )
+            for bucket_id, gone in without.items()
+        }
+
+    def _rewrite(
+        self,
+        sources: Sequence[Chosen],
+        shards: dict[str, list[int]],
+        layouts: dict[str, repack.Layout],
+    ) -> dict[str, list[Rewritten]]:
+        """All shards, and the renames of each repacked bucket when its last one is staged."""
+        setup = {
+            "out": str(self._out),
+            "chosen": [tuple(source) for source in sources],
+            "mtime": self._facts["recipe"]["mtime"],
+            "preload": (_JOB.partition(":")[0],),
+        }
+        jobs = list(self._jobs(shards, layouts))
+        waiting = Counter(job.bucket_id for job in jobs)
+        done: dict[str, list[Rewritten]] = {bucket_id: [] for bucket_id in shards}
+        for bucket_id, layout in layouts.items():
+            self._moved = True
+            if not layout.shards:
+                repack.conclude(self._out, bucket_id, layout)
+        total = sum(len(job.pieces) if job.pieces else 0 for job in jobs)
+        total += sum(shards[job.bucket_id][job.number] for job in jobs if job.pieces is None)
+        self._progress.phase("apply", total, "samples")
+        with Local(self._workers, setup, say=self._progress.say) as engine:
+            for job, rewritten in engine.map(_JOB, jobs, self._progress.advance):
+                done[job.bucket_id].append(rewritten)
+                waiting[job.bucket_id] -= 1
+                if job.bucket_id in layouts and not waiting[job.bucket_id]:
+                    repack.conclude(self._out, job.bucket_id, layouts[job.bucket_id])
+        for those in done.values():
+            those.sort(key=lambda rewritten: rewritten.final.number)
+        return done
+
+    def _jobs(
+        self, shards: dict[str, list[int]], layouts: dict[str, repack.Layout]
+    ) -> Iterator[Job]:
+        known = {
+            shard["path"]: shard["sha256"]
+            for bucket in self._facts["buckets"]
+            for shard in bucket["shards"]
+        }
+        for bucket_id, counts in shards.items():
+            layout = layouts.get(bucket_id)
+            for number in range(layout.shards if layout else len(counts)):
+                # After an interruption the manifest may speak of a shard that is no more.
+                sha256 = "" if self._resumed else known[shard_path(bucket_id, number)]
+                pieces = layout.pieces.get(number) if layout else None
+                yield Job(bucket_id, number, sha256, pieces)
+
+    def _updated_facts(self, store: Store, done: dict[str, list[Rewritten]]) -> dict[str, Any]:
+        """The manifest of what stands in the shards now."""
+        buckets = []
+        for bucket in self._facts["buckets"]:
+            finals = [rewritten.final for rewritten in done.get(bucket["bucket_id"], [])]
+            if finals:
+                count = sum(final.samples for final in finals)
+                shards = [_shard_facts(bucket["bucket_id"], final) for final in finals]
+                buckets.append({**bucket, "count": count, "shards": shards})
+        exported = sum(bucket["count"] for bucket in buckets)
+        dropped = dict(self._facts["counts"]["dropped"])
+        dropped.pop("no_caption", None)
+        lost = self._facts["source"]["samples"] - exported - sum(dropped.values())
+        if lost:
+            dropped["no_caption"] = lost
+        dropped = {reason: dropped[reason] for reason in DROP_REASONS if reason in dropped}
+        counts: Counter[int] = Counter()
+        for those in done.values():
+            for rewritten in those:
+                counts.update(rewritten.counts)
+        return {
+            **self._facts,
+            "caption_priority": [{"variant": variant} for variant in self._priority],
+            "missing_caption_policy": self._missing,
+            "counts": {"exported": exported, "dropped": dropped},
+            "buckets": buckets,
+            "caption_sources": [
+                {**source._asdict(), "count": counts[source.id]}
+                for source in store.sources()
+                if counts[source.id]
+            ],
+        }
+
+    def _write(self, facts: dict[str, Any]) -> None:
+        """The card, the manifest, and then the marker goes."""
+        text, kept = updated(self._out, self._facts, facts)
+        if text:
+            card.write(self._out, text)
+        if kept:
+            self._progress.say("README.md was edited: its captions line was brought up to date, "
+                               "see to the rest yourself")  # fmt: skip
+        if facts != self._facts:
+            manifest.write(self._out, facts)
+        self._marker.unlink()
+        commit.fsync_directory(self._marker.parent)
+
+    def _report(
+        self, sources: Sequence[Chosen], done: dict[str, list[Rewritten]], facts: dict[str, Any]
+    ) -> ApplyReport:
+        counts = {entry["variant"]: entry["count"] for entry in facts["caption_sources"]}
+        every = [rewritten for those in done.values() for rewritten in those]
+        changed = [rewritten for rewritten in every if rewritten.changed]
+        exported = facts["counts"]["exported"]
+        return ApplyReport(
+            out=str(self._out),
+            priority=self._priority,
+            missing=self._missing,
+            samples=exported,
+            counts={variant: counts.get(variant, 0) for variant in self._priority},
+            without=exported - sum(counts.values()),
+            dropped=facts["counts"]["dropped"].get("no_caption", 0),
+            shards=len(every),
+            rewritten=len(changed),
+            bytes_written=sum(rewritten.final.bytes for rewritten in changed),
+            resumed=self._resumed,
+        )
+
+
+def _settings(marker: Path) -> dict[str, Any]:
+    """What the interrupted run was to do."""
+    try:
+        settings = json.loads(marker.read_text())
+        return {"priority": list(settings["priority"]), "missing": str(settings["missing"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{marker}: {error}; name --priority and --missing again") from None
+
+
+def _of_manifest(facts: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "priority": [entry["variant"] for entry in facts["caption_priority"]],
+        "missing": facts["missing_caption_policy"],
+    }
+
+
+def _shard_facts(bucket_id: str, final: Final) -> dict[str, Any]:
+    return {
+        "path": shard_path(bucket_id, final.number),
+        "count": final.samples,
+        "bytes": final.bytes,
+        "sha256": final.sha256,
+    }

@@ -1,0 +1,83 @@
+"""Killed before any step, or the power cut there, and started again: the same bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import exported
+import pytest
+
+from fastbucket.draw import draw
+from fastbucket.drawn_source import photo_jpeg
+
+RECIPE = {"base_resolution": 128, "shard_size": 2}
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/fd")
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory) -> list[str]:
+    """Two tars. Of the squares, four shards, some are damaged, so that fill moves samples and
+    removes a shard; of the tall nothing is left; the wide are whole."""
+    sizes = {"s": (160, 160), "t": (160, 256), "w": (256, 160)}
+    order, damaged = "sswtswstssws", {0, 3, 7, 8}
+    paths = []
+    for part in (0, 1):
+        members = []
+        for number, kind in enumerate(order):
+            if number % 2 == part:
+                jpeg = photo_jpeg(draw(*sizes[kind], number))
+                cut = len(jpeg) // 2 if number in damaged else len(jpeg)
+                members.append((f"{number:02d}.jpg", jpeg[:cut]))
+                members.append((f"{number:02d}.txt", f"number {number}".encode()))
+        folder = tmp_path_factory.mktemp("crashes")
+        paths.append(str(exported.write_tar(folder / f"part{part}.tar", members)))
+    return paths
+
+
+CASES = {
+    "fresh": {},
+    "fresh, power cut": {"power": True},
+    "overwriting": {"before": {**RECIPE, "quality": 90}},
+    "overwriting, power cut": {"before": {**RECIPE, "quality": 90}, "power": True},
+    "resuming": {"begun": 60},
+    "resuming, power cut": {"begun": 60, "power": True},
+    "resuming a filling": {"begun": -30},
+    "resuming a filling, power cut": {"begun": -30, "power": True},
+}
+"""Name -> what lies in the folder, and how it ends; see crashes.Case."""
+
+
+def die(source: list[str], folder: Path, case: dict, share: float) -> dict:
+    facts = {
+        "sources": source, "recipe": RECIPE, "power": False, "before": {}, "begun": 0, **case,
+    }  # fmt: skip
+    arguments = {"case": facts, "folder": str(folder), "share": share}
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("crashes.py"), json.dumps(arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_sample_of_all_steps(source, tmp_path, name):
+    found = die(source, tmp_path, CASES[name], 0.02)
+    assert found["tried"] >= 2
+    assert not found["failures"]
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", CASES)
+def test_every_step(source, tmp_path, name):
+    found = die(source, tmp_path, CASES[name], 1)
+    assert found["tried"] == found["steps"] > 50
+    assert not found["failures"]
