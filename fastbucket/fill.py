@@ -21,7 +21,7 @@ from . import commit
 from .errors import RunError
 from .format import shard_path
 from .shard import ShardFile
-from .task import Record, short_path
+from .records import Record, short_path
 
 
 class Final(NamedTuple):

@@ -133,6 +133,9 @@ MANIFEST_FIELDS = (
 CAPTION_SOURCE = "caption_source"
 """The variant of captions that came with the source."""
 
+CAPTION_SOURCE_ID = 1
+"""Id of `caption_source` in the manifest's caption_sources."""
+
 
 def image_id(archive: str, member_key: str) -> str:
     """The identity of a sample: `<archive>/<member key>`; for a folder source, the key alone."""

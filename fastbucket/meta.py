@@ -15,7 +15,7 @@ from .catalogue import KINDS, column, text
 from .format import DROP_REASONS, META, META_FIELDS, image_id, sample_key
 from .planning import REASON, Plan
 from .sources.names import member_names
-from .task import Drop
+from .records import Drop
 
 ROWS_PER_FILE = 1_000_000
 

@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from . import card, catalogue, fill, manifest, meta, planning
-from .format import CAPTION_SOURCE, DROP_REASONS, INPUT_ERRORS, STATE, image_id
+from .format import CAPTION_SOURCE, CAPTION_SOURCE_ID, DROP_REASONS, INPUT_ERRORS, STATE, image_id
 from .recipe import Recipe
 from .report import BAD_INPUTS_SHOWN, BadInput, BucketCount, Report
-from .task import CAPTION_SOURCE_ID, Drop, Record
+from .records import Drop, Record
 
 _BYTES_PER_PIXEL = 0.34
 """For the estimate of a plan: JPEG quality 95 of photos, mean over real ones at base 512."""

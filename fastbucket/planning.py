@@ -21,7 +21,6 @@ from .buckets import Bucket, buckets
 from .catalogue import Archive, broken, column, text
 from .errors import RunError
 from .format import DROP_REASONS, image_id, sample_key
-from .kernels.fit import fit
 from .progress import Progress, Silent
 from .recipe import Recipe
 from .sources import KINDS
@@ -145,6 +144,8 @@ def make(
     pixels = width.astype(np.int64) * height
     reason[readable & (pixels > recipe.max_pixels)] = REASON["too_many_pixels"]
     del pixels
+
+    from .kernels.fit import fit  # numba: not for workers, who only read what is planned
 
     family = buckets(recipe.family, recipe.base_resolution, recipe.divisible)
     bucket, fits = fit(

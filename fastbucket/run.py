@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from .planning import Plan
-    from .task import Drop, Record
+    from .records import Drop, Record
 
 Sources = Sequence[str | os.PathLike[str]] | str | os.PathLike[str]
 
@@ -202,7 +202,7 @@ def _export(
 ) -> dict[int, list[Record]]:
     """Make every shard that has no record yet. Returns the records by bucket, in order."""
     from .outcome import sample_name
-    from .task import Record, record_path
+    from .records import Record, record_path
 
     state = run.out / STATE
     records: dict[int, Record] = {}
@@ -242,7 +242,7 @@ def _export(
 def _is_there(out: Path, record: Record) -> bool:
     """Whether the tar of a record exists in its full size, or has gone into a filled bucket."""
     from .fill import journal_path
-    from .task import short_path
+    from .records import short_path
 
     state = out / STATE
     if journal_path(state, record.bucket_id).is_file():

@@ -11,15 +11,15 @@ import hashlib
 import json
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 
-from . import commit
 from .catalogue import Archive, Source, text
 from .errors import SampleError
 from .format import (
     CAPTION_SOURCE,
+    CAPTION_SOURCE_ID,
     MISSING_NUMBER,
     MISSING_TEXT,
     STATE,
@@ -32,6 +32,7 @@ from .geometry import Size
 from .planning import Shard
 from .progress import Reporter
 from .recipe import Recipe
+from .records import Drop, Record, record_path, short_path
 from .shard import ShardFile
 from .sidecar import SIDECAR_LIMIT, Carried, as_int, as_str, class_id, json_object, values
 from .sidecar import text as caption_of
@@ -42,64 +43,9 @@ from .tar import Headers
 from .transcode import Transcoded, Transcoder
 
 _PROGRESS_SECONDS = 0.2
-CAPTION_SOURCE_ID = 1
-"""Id of `caption_source` in the manifest's caption_sources."""
 
 _OPEN_SOURCES = 64
 """Source archives a worker keeps open; a bucket's samples come from nearly all of them in turn."""
-
-
-class Drop(NamedTuple):
-    """A sample that only its pixels gave away. position: in the shard's plan, from 0."""
-
-    position: int
-    reason: str
-    detail: str
-
-
-class Record(NamedTuple):
-    """What became of a shard.
-
-    kept: positions of the exported samples in the shard's plan. ends: where each of them ends in
-    the tar, in bytes. nanoseconds: by stage, see `stopwatch`.
-    """
-
-    bucket_id: str
-    number: int
-    samples: int
-    bytes: int
-    sha256: str
-    captions: int
-    drops: list[Drop]
-    kept: list[int]
-    ends: list[int]
-    nanoseconds: dict[str, int]
-
-    @property
-    def name(self) -> str:
-        return f"{self.bucket_id}-{self.number:06d}"
-
-    def write(self, path: Path) -> None:
-        commit.write_text(path, json.dumps(self._asdict()))
-
-    @classmethod
-    def read(cls, path: Path) -> Record | None:
-        """The record; None where there is none that is whole, so that the shard is made again."""
-        try:
-            fields = json.loads(path.read_text())
-            fields["drops"] = [Drop(*drop) for drop in fields["drops"]]
-            return cls(**fields)
-        except (FileNotFoundError, ValueError, TypeError, KeyError):
-            return None
-
-
-def record_path(state: Path, bucket_id: str, number: int) -> Path:
-    return state / "shards" / f"{bucket_id}-{number:06d}.json"
-
-
-def short_path(state: Path, bucket_id: str, number: int) -> Path:
-    """Where a shard with gaps waits until `fill` has filled them."""
-    return state / "short" / f"{bucket_id}-{number:06d}.tar"
 
 
 class ShardTask:

@@ -11,7 +11,8 @@ from fastbucket.format import STATE
 from fastbucket.sources import KINDS
 from fastbucket.sources.locate import archives
 from fastbucket.state import State
-from fastbucket.task import Record, ShardTask
+from fastbucket.records import Record
+from fastbucket.task import ShardTask
 
 
 class Unheard:

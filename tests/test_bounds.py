@@ -54,6 +54,7 @@ def run(
     )
 
 
+@pytest.mark.soak
 def test_kernels_under_numbas_bounds_check(tmp_path):
     """Everything compiled anew with the check, `boundscheck=False` of a kernel notwithstanding.
 
@@ -87,7 +88,10 @@ def test_the_fence_is_one():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memfd and mprotect as on Linux")
-@pytest.mark.parametrize("name", guarded.ROUNDS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.soak] * (n in ("walk", "decode"))) for n in guarded.ROUNDS],
+)
 def test_kernels_between_pages_that_may_not_be_touched(name):
     done = run(guarded.__file__, name)
     assert done.returncode == 0, (done.returncode, done.stderr[-2000:])

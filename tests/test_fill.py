@@ -18,7 +18,7 @@ from fastbucket.fill import fill, layout
 from fastbucket.format import TAR_END, sample_key, shard_path
 from fastbucket.shard import ShardFile
 from fastbucket.tar import Headers
-from fastbucket.task import Drop, Record, short_path
+from fastbucket.records import Drop, Record, short_path
 
 BUCKET = "p1024x1024"
 

@@ -65,7 +65,7 @@ EARLY, SOON = 0.6, 0.15
 """Of the time of an undisturbed run, the share within which the first disturbance of a run comes,
 and the next of one that goes on. What is behind is for those that wait: see LATE."""
 
-LATE = 0.3
+LATE = 0.15
 """Share of disturbances that wait for the phase behind the last shard: it is short, and would be
 met by few."""
 

@@ -25,7 +25,7 @@ from ..planning import Shard
 from ..recipe import Recipe
 from ..sources import KINDS
 from ..sources.names import member_names
-from ..task import Record, short_path
+from ..records import Record, short_path
 
 
 class Floor(NamedTuple):

@@ -76,18 +76,16 @@ class Local:
         waiting = deque(map(Attempt, tasks))
         self.start(len(waiting))
         watch = Watch(self._timeout)
-        for worker in self._workers:
-            if waiting:
-                worker.ask(job, waiting.popleft())
-        while busy := {w.connection: w for w in self._workers if w.attempt is not None}:
-            for connection in wait(list(busy), watch.pause()):
-                worker = busy[connection]  # type: ignore[index]
-                attempt = worker.attempt
-                assert attempt is not None
+        while heard := self._heard(job, waiting):
+            for connection in wait(list(heard), watch.pause()):
+                worker = heard[connection]
                 try:
                     kind, value = worker.receive()
                 except Ended as end:
-                    self._again(worker, end, job, progress, describe)
+                    self._again(worker, end, job, waiting, progress, describe)
+                    continue
+                attempt = worker.attempt
+                if attempt is None or kind == "ready":
                     continue
                 if kind == "progress":
                     if attempt.suspect is None:
@@ -101,24 +99,39 @@ class Local:
                     if waiting:
                         worker.ask(job, waiting.popleft())
                     yield attempt.task, value
-            for worker in list(watch.stalled(w for w in self._workers if w.attempt is not None)):
+            for worker in list(watch.stalled(self._heard(job, waiting).values())):
                 position = worker.position
                 if not worker.kill():  # it went on after all, at the last moment
                     position = None
                 stalled = Ended(position, f"no progress in {watch.allowed(position):g} s")
-                self._again(worker, stalled, job, progress, describe)
+                self._again(worker, stalled, job, waiting, progress, describe)
+
+    def _heard(self, job: str, waiting: deque[Attempt]) -> dict[Any, Worker]:
+        """Those who have something to say, by connection; who could do a task is given one.
+
+        A task goes to a worker that has started: where there are few and small ones, those that
+        have done the first are faster through with all than others are through with starting.
+        """
+        for worker in self._workers:
+            if waiting and worker.ready and worker.attempt is None:
+                worker.ask(job, waiting.popleft())
+        return {
+            worker.connection: worker
+            for worker in self._workers
+            if worker.attempt is not None or (waiting and not worker.ready)
+        }
 
     def _again(
         self,
         worker: Worker,
         end: Ended,
         job: str,
+        waiting: deque[Attempt],
         progress: Callable[[int], None],
         describe: Describe,
     ) -> None:
-        """Have a new worker go on with the task of one that has ended."""
-        attempt = worker.attempt
-        assert attempt is not None
+        """Have a new worker go on with the task of one that has ended, or that it would have got."""
+        attempt = worker.attempt or waiting.popleft()
         attempt.died(end.position, end.how)
         where = describe(attempt.task, end.position)
         if attempt.hopeless:

@@ -43,12 +43,14 @@ class Ended(Exception):
 class Worker:
     """A process, and the attempt at a task that it is busy with.
 
-    told: progress that it reported of this attempt. still: seconds that it has been seen at the
+    ready: it has started, and imported what comes first. told: progress that it reported of this
+    attempt. still: seconds that it has been seen at the
     same step, see `watch`. Raises RunError where no process can be started.
     """
 
     def __init__(self, setup: Any) -> None:
         self.attempt: Attempt | None = None
+        self.ready = False
         self.told = 0
         self.still = 0.0
         self.seen = -1
@@ -111,6 +113,8 @@ class Worker:
             kind, value = self.connection.recv()
         except (EOFError, OSError):  # OSError: in the middle of a message
             raise Ended(self.position, self._how(self.end())) from None
+        if kind == "ready":
+            self.ready = True
         if kind == "run_error":
             raise RunError(value)
         if kind == "bug":

@@ -1,7 +1,7 @@
 """The process that does tasks: started by `process`, talked to over one socket.
 
     parent -> worker   (job, task, poisoned, suspect)       None: no more work
-    worker -> parent   ("done", result) | ("survived", None) | ("progress", n) |
+    worker -> parent   ("ready", None) | ("done", result) | ("survived", None) | ("progress", n) |
                        ("run_error", text) | ("bug", traceback)
 
 A job is named "module:factory"; factory(setup) is called once in a worker and returns the function
@@ -106,7 +106,11 @@ def main(fd: int, cell: int, parent: int) -> None:
     report.end()  # born
     jobs: dict[str, Callable[..., Any]] = {}
     try:
-        for module in setup.get("preload", ()):
+        first, *others = setup.get("preload", ()) or (None,)
+        if first is not None:
+            import_module(first)
+        connection.send(("ready", None))
+        for module in others:
             if not connection.poll():
                 import_module(module)
         while (message := connection.recv()) is not None:
