@@ -149,6 +149,7 @@ def _work(
     with Local(workers, setup, limit, run.progress.say) as engine:
         engine.start(len(archives))
         from . import outcome, planning
+        from .kernels import fit  # noqa: F401 the plan's kernel, loaded while the workers start
         from .scan import scan
 
         with run.timed("scan"):

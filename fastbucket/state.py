@@ -160,7 +160,11 @@ class State:
         if not begun:
             self._clear(keep=("catalogue",))
             return
+        before = facts.get("stamps", {})
         if facts["export_id"] != export_id:
+            same = facts.get("recipe", {}) == recipe.to_json() and before.keys() == stamps.keys()
+            if same and before != stamps:
+                self._refuse_changed(before, stamps)
             self._refuse("an unfinished export", facts.get("recipe", {}), recipe)
         if facts.get("software") != versions():
             raise RunError(
@@ -168,7 +172,6 @@ class State:
                 f"({facts.get('software')}; now {versions()}), which may write other bytes. "
                 "Install those to go on, or use --overwrite to start afresh"
             )
-        before = facts.get("stamps", {})
         if sorted(before.values()) != sorted(stamps.values()):
             self._refuse_changed(before, stamps)
 

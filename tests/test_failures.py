@@ -38,7 +38,9 @@ _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 1, 2  # <linux/capability.h>
 
 
 def humble() -> None:
-    """Before exec: what the process then runs is bound by permissions, even as root."""
+    """Before exec: what the process then runs is bound by permissions, even as root; and it hears
+    Ctrl-C, even where all this runs in the background of a shell."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     if ROOT:
         libc = ctypes.CDLL(None, use_errno=True)
         for capability in (_CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH):
@@ -67,6 +69,7 @@ def start(sources, out: Path, *options: str, **more) -> subprocess.Popen:
 def failed(process: subprocess.Popen, *parts: str, code: int = 1) -> str:
     """Wait for its end and check what it says; returns that."""
     _, words = process.communicate(timeout=120)
+    words = words.strip()  # click ends the line of a ^C
     assert process.returncode == code, words
     assert words.startswith("fastbucket: "), words
     assert 1 <= len(words.splitlines()) <= 2, words

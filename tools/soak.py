@@ -114,6 +114,7 @@ class Soak:
             stderr=subprocess.PIPE,
             text=True,
             env=self.environment(),
+            preexec_fn=hear,
         )
 
     def environment(self) -> dict[str, str]:
@@ -235,6 +236,11 @@ class Soak:
             f"{self.kills} kills survived in {self.exports} exports ({self.starts} starts), every "
             f"byte as undisturbed; disturbances: {kinds or 'none'}; during: {phases or 'nothing'}"
         )
+
+
+def hear() -> None:
+    """In the background of a shell, Ctrl-C is not heard, and that is inherited."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def phase(out: Path) -> str:

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from types import TracebackType
 
-_WINDOW = 4 << 20
-"""Bytes read at a time: large reads, and a sample or its neighbour is nearly always inside."""
+_WINDOW = 1 << 20
+"""Bytes read at a time: several samples, and what was just hashed is still in the cache."""
 
 
 class HashedFile:
@@ -21,7 +21,8 @@ class HashedFile:
         self._fd = os.open(path, os.O_RDONLY)
         self.size = os.fstat(self._fd).st_size
         self._hash = hashlib.sha256()
-        self._window = b""
+        self._buffer = memoryview(bytearray(_WINDOW))  # reused: fresh memory costs page faults
+        self._window = self._buffer[:0]
         self._end = 0  # position behind the window: all before it is hashed
         self._at = 0
         if hasattr(os, "posix_fadvise"):
@@ -55,7 +56,7 @@ class HashedFile:
         """`size` bytes from `position` on, fewer at the end of the file."""
         inside = position - self._end + len(self._window)
         if inside >= 0 and position + size <= self._end:  # nearly always
-            return self._window[inside : inside + size]
+            return bytes(self._window[inside : inside + size])
         parts: list[bytes] = []
         while size > 0:
             while self._end <= position and self._advance():
@@ -64,7 +65,7 @@ class HashedFile:
             if inside < 0:  # before the window: a jump back, which only a damaged tar asks for
                 part = os.pread(self._fd, min(size, -inside), position)
             else:
-                part = self._window[inside : inside + size]
+                part = bytes(self._window[inside : inside + size])
             if not part:
                 break
             parts.append(part)
@@ -73,7 +74,7 @@ class HashedFile:
         return b"".join(parts)
 
     def _advance(self) -> bool:
-        self._window = os.pread(self._fd, _WINDOW, self._end)
+        self._window = self._buffer[: os.preadv(self._fd, [self._buffer], self._end)]
         self._hash.update(self._window)
         self._end += len(self._window)
         return bool(self._window)

@@ -13,6 +13,9 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # those three are t
 _DQT, _SOS, _APP0, _APP1, _APP2 = 0xDB, 0xDA, 0xE0, 0xE1, 0xE2
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})  # TEM and RST: no length behind them
 
+_REMEMBERED = 4
+"""Headers: a bucket has one size, and of the chroma subsamplings seldom more than two."""
+
 FACTORS = {
     "4:4:4": (0x11, 0x11, 0x11),
     "4:2:2": (0x21, 0x11, 0x11),
@@ -36,10 +39,36 @@ class Header(NamedTuple):
     scan: bool  # a scan follows
 
 
+class Reader:
+    """Reads headers and remembers the last ones: what one encoder makes of one size begins alike.
+
+    A header follows from the bytes up to its scan's marker and length, so a JPEG that begins with
+    the very same ones has the very same header.
+    """
+
+    def __init__(self) -> None:
+        self._known: list[tuple[bytes, Header]] = []
+
+    def __call__(self, data: bytes) -> Header | None:
+        """What `read` says of it."""
+        for start, header in self._known:
+            if data.startswith(start):
+                return header
+        header, end = _read(data)
+        if header is not None and header.scan:
+            self._known = [(data[: end + 4], header), *self._known[: _REMEMBERED - 1]]
+        return header
+
+
 def read(data: bytes) -> Header | None:
     """The header of a JPEG, as far as it goes; None where it does not begin as one."""
+    return _read(data)[0]
+
+
+def _read(data: bytes) -> tuple[Header | None, int]:
+    """The header, and where reading ended: at the marker of the scan, if there is one."""
     if not data.startswith(SOI):
-        return None
+        return None, 0
     frame, precision, size, factors = 0, 0, Size(0, 0), b""
     jfif = exif = icc = scan = False
     clean, tables, at = True, b"", 2
@@ -78,7 +107,8 @@ def read(data: bytes) -> Header | None:
         elif marker == _APP2:
             icc |= content.startswith(b"ICC_PROFILE\0")
         at = end
-    return Header(frame, precision, size, tuple(factors), jfif, exif, icc, tables, clean, scan)
+    header = Header(frame, precision, size, tuple(factors), jfif, exif, icc, tables, clean, scan)
+    return header, at
 
 
 def reencoded_flaws(data: bytes, header: Header, subsampling: str) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import xxhash
@@ -19,9 +20,11 @@ from .placement import Placement
 
 _REENCODE = IMAGE_MODES[0]
 _FIELDS = {**SAMPLE_FIELDS, **CAPTION_FIELDS}
-_NESTED = [name for name, shape in _FIELDS.items() if isinstance(shape, dict)]
+_NESTED = tuple(name for name, shape in _FIELDS.items() if isinstance(shape, dict))
 _SHAPES_REMEMBERED = 1000
+_ORIGIN = itemgetter(*(f"source_{name}" for name in "archive member split bytes w h".split()))
 
+_LEAST, _MOST = INT64[0], INT64[-1]
 _HEX = frozenset("0123456789abcdef")
 _DECODER = json.JSONDecoder(object_pairs_hook=one_of_each, parse_constant=no_constant)
 
@@ -69,6 +72,7 @@ class SampleCheck:
             recipe.caption_priority
         )
         self._fast = fast
+        self._header = jpeg.Reader()
         self._carried: dict[tuple[Any, Any], tuple[tuple[str, str], ...]] = {}
 
     def __call__(
@@ -98,7 +102,7 @@ class SampleCheck:
             except ValueError as error:
                 say("txt", [str(error)])
         if "jpg" in members:
-            header = jpeg.read(members["jpg"])
+            header = self._header(members["jpg"])
             if header is None:
                 say("jpg", ["is no JPEG"])
         if document is None:
@@ -114,9 +118,8 @@ class SampleCheck:
             say("jpg", self._jpeg_flaws(document, members["jpg"], header))
             if document["image_mode"] == _REENCODE:
                 tables = str(xxhash.xxh3_64_hexdigest(header.tables))
-        names = ("archive", "member", "split", "bytes", "w", "h")
         return SampleFacts(
-            fingerprint(*(document[f"source_{name}"] for name in names)),
+            fingerprint(*_ORIGIN(document)),
             document["caption_source_id"] if document["caption_variant"] else -1,
             Traits(carried, tables),
             (
@@ -139,17 +142,20 @@ class SampleCheck:
             raise ValueError("is nested without end") from None
         if type(value) is not dict:
             raise ValueError("is no JSON object")
-        # All samples should be alike: the flat fields of one shape are looked at once.
-        shape = tuple(value), tuple(map(type, value.values()))
+        # All samples should be alike: names and types of one shape are looked at once.
+        shape = _shape(value)
         carried = self._carried.get(shape)
         if carried is None:
             carried = _carried(value)
             if len(self._carried) < _SHAPES_REMEMBERED:
                 self._carried[shape] = carried
-        wrong = [text for name in _NESTED for text in flaws(value[name], _FIELDS[name], name)]
-        for name, number in value.items():
-            if type(number) is int and number not in INT64:
-                wrong.append(f"{name} is beyond 64 bits")
+        objects = [(name, value[name]) for name in _NESTED]
+        wrong = [
+            f"{within}{'.' if within else ''}{name} is beyond 64 bits"
+            for within, fields in (*objects, ("", value))
+            for name, number in fields.items()
+            if type(number) is int and not _LEAST <= number <= _MOST
+        ]
         if wrong:
             raise ValueError("\n".join(wrong))
         if "\\u" in text:  # half a surrogate pair can be escaped, but it is no text
@@ -208,6 +214,16 @@ class SampleCheck:
         if not wrong and not self._fast:
             wrong += jpeg.pixel_flaws(data, header, document["image_mode"] == _REENCODE)
         yield from wrong
+
+
+def _shape(value: dict[str, Any]) -> tuple[Any, ...]:
+    """Names and types of an object and of the objects in it, in order."""
+    nested = (value.get(name) for name in _NESTED)
+    return (
+        *((tuple(inner), *map(type, inner.values())) for inner in nested if type(inner) is dict),
+        tuple(value),
+        *map(type, value.values()),
+    )
 
 
 def _carried(value: dict[str, Any]) -> tuple[tuple[str, str], ...]:

@@ -23,6 +23,8 @@ _USTAR = b"ustar\x0000"
 _TYPE = slice(156, 157)
 _NAME, _DEVICES = slice(0, 100), slice(329, 345)
 _LINK, _OWNERS, _PREFIX = slice(157, 257), slice(265, 329), slice(345, 512)
+_OWNED, _SIZE, _TIME = slice(100, 124), slice(124, 136), slice(136, 148)
+_SUM, _REST = slice(148, 156), slice(156, 512)
 _ZERO_BLOCK = bytes(TAR_BLOCK)
 
 _IMAGE_LIMIT, _LIMIT = 1 << 30, 64 << 20
@@ -30,6 +32,7 @@ _IMAGE_LIMIT, _LIMIT = 1 << 30, 64 << 20
 
 _PROGRESS_SECONDS = 0.2
 _KEY = re.compile("[0-9a-f]{64}")
+_OCTAL = re.compile(rb"[0-7]{11}\0")
 
 
 class ListedShard(NamedTuple):
@@ -73,6 +76,7 @@ class ShardCheck:
         self._sample = SampleCheck(
             self._recipe, setup["caption_priority"], setup["caption_sources"], setup["fast"]
         )
+        self._fast = bool(setup["fast"])
         self._origins = bool(setup.get("origins"))
 
     def __call__(self, task: ListedShard, progress: Callable[[int], None]) -> ShardFacts:
@@ -89,7 +93,8 @@ class ShardCheck:
         try:
             with HashedFile(self._out / task.path) as file:
                 size = file.size
-                for key, members in samples(members_of(file, self._recipe.mtime, note), note):
+                there = members_of(file, self._recipe.mtime, note, self._fast)
+                for key, members in samples(there, note):
                     facts = self._sample(task.bucket_id, key, members, note)
                     keys += digest(key)
                     prints.append(facts.fingerprint)
@@ -164,14 +169,59 @@ def _sample(key: str, group: list[Member], note: Callable[[str, str], None]) -> 
     return {suffix: content for suffix, content in found.items() if content is not None}
 
 
-def members_of(file: HashedFile, mtime: int, note: Callable[[str, str], None]) -> Iterator[Member]:
+class Expected:
+    """The one header that the format allows a member of some name and size (POSIX, ustar).
+
+    A header that is this very one needs no tarfile, which takes 60 us to read it; of every other
+    tarfile says what it means, and `_header_flaws` what is wrong with it.
+    """
+
+    def __init__(self, mtime: int) -> None:
+        self._owned = b"%07o\0" % TAR_MODE + b"0000000\0" * 2
+        self._time = b"%011o\0" % mtime
+        rest = bytearray(TAR_BLOCK - _REST.start)
+        rest[0:1] = b"0"
+        rest[_MAGIC.start - _REST.start : _MAGIC.stop - _REST.start] = _USTAR
+        self._rest = bytes(rest)
+        # The sum of a header counts its own field as blanks.
+        self._sum = sum(self._owned) + sum(self._time) + sum(b" " * 8) + sum(rest)
+
+    def member(self, block: bytes) -> tuple[str, int] | None:
+        """Name and size of a member with the expected header; None where it has another."""
+        if block[_REST] != self._rest or block[_OWNED] != self._owned:
+            return None
+        if block[_TIME] != self._time:
+            return None
+        name, digits = block[_NAME].rstrip(b"\0"), block[_SIZE]
+        if not name.isascii() or b"\0" in name or not _OCTAL.fullmatch(digits):
+            return None
+        if block[_SUM] != b"%06o\0 " % (self._sum + sum(name) + sum(digits)):
+            return None
+        return name.decode("ascii"), int(digits[:-1], 8)
+
+
+def members_of(
+    file: HashedFile, mtime: int, note: Callable[[str, str], None], fast: bool = False
+) -> Iterator[Member]:
     """The members as tarfile reads them, with their headers, padding and the end checked.
 
     tarfile ends at the first damaged header without a word; here that is a problem, and the
-    reading goes on at the next header that is whole.
+    reading goes on at the next header that is whole. fast: a header that is byte for byte the
+    expected one is not shown to tarfile.
     """
     at, tar = 0, None
+    expected = Expected(mtime) if fast and 0 <= mtime < 1 << 33 else None
     while len(block := file.at(at, TAR_BLOCK)) == TAR_BLOCK and block != _ZERO_BLOCK:
+        if expected is not None and (plain := expected.member(block)) is not None:
+            name, size = plain
+            end = at + TAR_BLOCK + size
+            padding = -size % TAR_BLOCK
+            if size <= _LIMIT and end + padding <= file.size:
+                content = file.at(at + TAR_BLOCK, size)
+                if file.at(end, padding) == _ZERO_BLOCK[:padding]:
+                    yield Member(name, content)
+                    at, tar = end + padding, None
+                    continue
         # What is no plain file (PAX headers, long names, links) is not left to tarfile: it would
         # follow their sizes and names and show only the result.
         info = None
