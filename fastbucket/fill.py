@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 from . import commit
 from .errors import RunError
 from .format import shard_path
-from .shard import ShardFile
 from .records import Record, short_path
+from .shard import ShardFile
 
 
 class Final(NamedTuple):

@@ -41,7 +41,7 @@ DROP_REASONS = (
     "no_caption",  # only with missing_caption_policy: drop
     "duplicate",  # same source bytes as an earlier sample
     "undecodable",  # header fine, pixels truncated or damaged
-    "decoder_crash",  # ended the process that decoded it, twice
+    "decoder_crash",  # ended or stalled its process three times, twice of it alone
 )
 """Index = code in the catalogue; the order is that in which reasons are tried."""
 

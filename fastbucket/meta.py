@@ -14,8 +14,8 @@ from . import commit
 from .catalogue import KINDS, column, text
 from .format import DROP_REASONS, META, META_FIELDS, image_id, sample_key
 from .planning import REASON, Plan
-from .sources.names import member_names
 from .records import Drop
+from .sources.names import member_names
 
 ROWS_PER_FILE = 1_000_000
 

@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 def test_a_few_kills_change_no_byte(tmp_path):
     done = subprocess.run(
         [
-            sys.executable, ROOT / "tools" / "soak.py", "--kills", "6", "--minutes", "4", "--seed", "7",
-            "--folder", tmp_path / "soak",
+            sys.executable, ROOT / "tools" / "soak.py", "--folder", tmp_path / "soak",
+            "--kills", "6", "--minutes", "4", "--seed", "7",
         ],
         capture_output=True,
         text=True,

@@ -33,6 +33,9 @@ LEAVES = 2
 LARGE = 20_000_000
 """Pixels of an image, other than JPEG, above which it is shrunk while it is read: 80 MB as RGBX."""
 
+SMALL, SMALL_FILE = 2_000_000, 4_000_000
+"""Pixels and bytes of a JPEG that needs no look at what decoding it may take."""
+
 _JPEGS = (KIND["jpeg"], KIND["jpeg_other"])
 
 
@@ -108,6 +111,8 @@ class Decoder:
 
         fidelity `exact` has asked for all pixels at once: there only what is beside them counts.
         """
+        if kind in _JPEGS and stored.width * stored.height <= SMALL and len(data) <= SMALL_FILE:
+            return  # whatever its scans, within 100 MB and a second
         needed = limits.working_bytes(data, kind, stored)
         if self._recipe.fidelity == "fast":
             needed += 4 * -(-stored.width // shrink) * -(-stored.height // shrink)
