@@ -110,6 +110,7 @@ class Bucket:
         self.out, self.size, self.state = out, size, out / ".fastbucket"
         for folder in ("short", "fill"):
             (self.state / folder).mkdir(parents=True)
+        (out / "buckets").mkdir()  # as the state does: a shard makes no more than its own folder
         self.records = []
         for one in records(size, planned, damaged):
             path = out / shard_path(BUCKET, one.number)
