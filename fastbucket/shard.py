@@ -98,8 +98,8 @@ class ShardFile:
 def _start_writeback(fd: int, start: int, size: int) -> None:
     """Have the kernel begin to write these bytes to the disk, and not wait for it.
 
-    Otherwise half a gigabyte of a shard waits in memory for its fsync, and the worker with it: 0.2 s
-    of 5 on a fast disk, where this took 0.02.
+    Otherwise half a gigabyte of a shard waits in memory for its fsync, and the worker with it: 0.2
+    of 5 seconds on a fast disk, where this took 0.02.
     """
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(fd, start, size, os.POSIX_FADV_DONTNEED)
