@@ -248,8 +248,9 @@ def phase(out: Path) -> str:
     if (out / "meta").exists():
         return "finish"
     state = out / ".fastbucket"
-    if any(state.glob("fill/*")):
-        return "fill"
+    with suppress(FileNotFoundError):  # it goes while we look
+        if os.listdir(state / "fill"):
+            return "fill"
     if (state / "plan.json").exists():
         return "export"
     return "scan" if (state / "run.json").exists() else "start"
