@@ -12,8 +12,8 @@ import pyarrow as pa
 from . import card, catalogue, fill, manifest, meta, planning
 from .format import CAPTION_SOURCE, CAPTION_SOURCE_ID, DROP_REASONS, INPUT_ERRORS, STATE, image_id
 from .recipe import Recipe
-from .report import BAD_INPUTS_SHOWN, BadInput, BucketCount, Report
 from .records import Drop, Record
+from .report import BAD_INPUTS_SHOWN, BadInput, BucketCount, Report
 
 _BYTES_PER_PIXEL = 0.34
 """For the estimate of a plan: JPEG quality 95 of photos, mean over real ones at base 512."""

@@ -8,10 +8,10 @@ import pyarrow as pa
 
 from fastbucket import Recipe, catalogue, planning
 from fastbucket.format import STATE
+from fastbucket.records import Record
 from fastbucket.sources import KINDS
 from fastbucket.sources.locate import archives
 from fastbucket.state import State
-from fastbucket.records import Record
 from fastbucket.task import ShardTask
 
 

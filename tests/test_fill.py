@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from fastbucket import RunError
 from fastbucket.fill import fill, layout
 from fastbucket.format import TAR_END, sample_key, shard_path
+from fastbucket.records import Drop, Record, short_path
 from fastbucket.shard import ShardFile
 from fastbucket.tar import Headers
-from fastbucket.records import Drop, Record, short_path
 
 BUCKET = "p1024x1024"
 

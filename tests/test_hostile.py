@@ -39,9 +39,9 @@ SECONDS = 10
 RECIPE = Recipe(base_resolution=64, divisible=8, shard_size=64)
 """Small buckets, so that small files are decoded and not dropped as too small."""
 
-# Ends as the command does, and tells the peak of its processes: they are its only children. A source
-# that is refused by name is left out, as the message says, and the rest is exported: one start of a
-# worker for all of them.
+# Ends as the command does, and tells the peak of its processes: they are its only children. Of many
+# sources one that is refused by name is left out, and the rest is exported: one start of a worker
+# for all of them.
 EXPORT = """
 import json, resource, shutil, sys
 import fastbucket
@@ -69,7 +69,7 @@ print(json.dumps([code, message, peak * 1024 // 1_000_000, messages]))
 
 
 class Run(NamedTuple):
-    """An export in processes of its own. peak: MB of the largest worker; refused: by source, why."""
+    """An export in processes of its own. peak: MB of the largest worker; refused: source -> why."""
 
     out: Path
     code: int

@@ -28,9 +28,10 @@ import fastbucket
 from fastbucket import Recipe, Resources, RunError, verify
 from fastbucket.buckets import CHOICES
 from fastbucket.kernels.fit import fit
-from fastbucket.verification import ShardCheck, Verification, hashed, jpeg, run, shard
+from fastbucket.verification import ShardCheck, Verification, hashed, jpeg, run
 from fastbucket.verification.findings import LIMIT, PATH_LIMIT, Findings
 from fastbucket.verification.placement import Placement
+from fastbucket.verification.shard import Member, members_of
 
 Members = list[tuple[str, bytes]]
 BLOCK = 512
@@ -489,11 +490,11 @@ def test_fast_finds_in_headers_what_tarfile_finds(tmp_path, mtime):
     sound = tar_of([(names[0], b"x" * 700), (names[1], b"\n"), (names[2], b"")], mtime=mtime)
     rng = random.Random(6)
 
-    def read(data: bytes, fast: bool) -> tuple[list[shard.Member], list[tuple[str, str]]]:
+    def read(data: bytes, fast: bool) -> tuple[list[Member], list[tuple[str, str]]]:
         (tmp_path / "tar").write_bytes(data)
         notes: list[tuple[str, str]] = []
         with hashed.HashedFile(tmp_path / "tar") as file:
-            members = shard.members_of(file, mtime, lambda *note: notes.append(note), fast)
+            members = members_of(file, mtime, lambda *note: notes.append(note), fast)
             return list(members), notes
 
     assert read(sound, True) == read(sound, False)

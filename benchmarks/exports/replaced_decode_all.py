@@ -1,4 +1,4 @@
-"""The stage that is replaced; it decodes every image before its size decides, as `.decode("pil")`."""
+"""The stage that is replaced; it decodes all images before their size decides: `.decode("pil")`."""
 
 from __future__ import annotations
 

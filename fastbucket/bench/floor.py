@@ -23,9 +23,9 @@ from ..format import MEMBERS, STATE, shard_path
 from ..geometry import Size
 from ..planning import Shard
 from ..recipe import Recipe
+from ..records import Record, short_path
 from ..sources import KINDS
 from ..sources.names import member_names
-from ..records import Record, short_path
 
 
 class Floor(NamedTuple):

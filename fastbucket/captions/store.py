@@ -66,8 +66,7 @@ _PAGE = 1000
 """Samples fetched at a time, so that captions can be written between them."""
 
 _CACHE_KIB = 256 << 10
-"""Of pages; SQLite's own 2 MiB make every lookup by key a read: a million rows then took thrice as
-long to import."""
+"""Of pages; SQLite's own 2 MiB make nearly every lookup by key a read."""
 
 
 class Sample(NamedTuple):

@@ -130,7 +130,7 @@ class Local:
         progress: Callable[[int], None],
         describe: Describe,
     ) -> None:
-        """Have a new worker go on with the task of one that has ended, or that it would have got."""
+        """Have a new worker go on with the task of one that ended, or that it would have got."""
         attempt = worker.attempt or waiting.popleft()
         attempt.died(end.position, end.how)
         where = describe(attempt.task, end.position)

@@ -51,9 +51,9 @@ class Reader:
 
     def __call__(self, data: bytes) -> Header | None:
         """What `read` says of it."""
-        for start, header in self._known:
+        for start, known in self._known:
             if data.startswith(start):
-                return header
+                return known
         header, end = _read(data)
         if header is not None and header.scan:
             self._known = [(data[: end + 4], header), *self._known[: _REMEMBERED - 1]]

@@ -22,9 +22,12 @@ _REENCODE = IMAGE_MODES[0]
 _FIELDS = {**SAMPLE_FIELDS, **CAPTION_FIELDS}
 _NESTED = tuple(name for name, shape in _FIELDS.items() if isinstance(shape, dict))
 _SHAPES_REMEMBERED = 1000
-_ORIGIN = itemgetter(*(f"source_{name}" for name in "archive member split bytes w h".split()))
-
 _LEAST, _MOST = INT64[0], INT64[-1]
+_OF_SOURCE = itemgetter(
+    *(f"source_{name}" for name in ("archive", "member", "split", "bytes", "w", "h"))
+)
+"""What `fingerprint` is of."""
+
 _HEX = frozenset("0123456789abcdef")
 _DECODER = json.JSONDecoder(object_pairs_hook=one_of_each, parse_constant=no_constant)
 
@@ -119,7 +122,7 @@ class SampleCheck:
             if document["image_mode"] == _REENCODE:
                 tables = str(xxhash.xxh3_64_hexdigest(header.tables))
         return SampleFacts(
-            fingerprint(*_ORIGIN(document)),
+            fingerprint(*_OF_SOURCE(document)),
             document["caption_source_id"] if document["caption_variant"] else -1,
             Traits(carried, tables),
             (

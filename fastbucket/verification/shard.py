@@ -93,8 +93,8 @@ class ShardCheck:
         try:
             with HashedFile(self._out / task.path) as file:
                 size = file.size
-                there = members_of(file, self._recipe.mtime, note, self._fast)
-                for key, members in samples(there, note):
+                contents = members_of(file, self._recipe.mtime, note, self._fast)
+                for key, members in samples(contents, note):
                     facts = self._sample(task.bucket_id, key, members, note)
                     keys += digest(key)
                     prints.append(facts.fingerprint)
@@ -217,9 +217,9 @@ def members_of(
             end = at + TAR_BLOCK + size
             padding = -size % TAR_BLOCK
             if size <= _LIMIT and end + padding <= file.size:
-                content = file.at(at + TAR_BLOCK, size)
+                inside = file.at(at + TAR_BLOCK, size)
                 if file.at(end, padding) == _ZERO_BLOCK[:padding]:
-                    yield Member(name, content)
+                    yield Member(name, inside)
                     at, tar = end + padding, None
                     continue
         # What is no plain file (PAX headers, long names, links) is not left to tarfile: it would
