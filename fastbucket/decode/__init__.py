@@ -30,8 +30,9 @@ LEAVES = 2
 """Shrink-on-load leaves at least this factor to the resize; measured, format.md section 5."""
 
 
-LARGE = 20_000_000
-"""Pixels of an image, other than JPEG, above which it is shrunk while it is read: 80 MB as RGBX."""
+LARGE = 12_000_000
+"""Pixels of an image, other than JPEG, above which it is shrunk while it is read: 48 MB as RGBX.
+With more than these WebP and HEIF of 17 megapixels would be refused, and 24, shrunken, would not."""
 
 SMALL, SMALL_FILE = 2_000_000, 4_000_000
 """Pixels and bytes of a JPEG that needs no look at what decoding it may take."""
