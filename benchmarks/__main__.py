@@ -70,7 +70,8 @@ def main() -> None:
             failed.append(program)
     if not lines.is_file():
         raise SystemExit("no figures")
-    readme = [ROOT / "README.md"] if arguments.out == PUBLISHED else []
+    quotable = arguments.out == PUBLISHED and not options.quick and options.photos is not None
+    readme = [ROOT / "README.md"] if quotable else []
     process.run(["-m", f"{__package__}.report", lines, arguments.out, *readme], pinned=False)
     print(arguments.out)
     if failed:

@@ -23,12 +23,12 @@ def summary(record: Record) -> list[str]:
         ratio = record.ratio((BENCH, title, "ms"), (BENCH, ours, "ms"))
         if title not in (ours, floor) and ratio:
             rows.append((title, times(ratio)))
-    replaced = exporter("replaced_decode_all").NAME
-    whole = record.ratio(
-        ("export", replaced, "seconds"), ("export", exporter("ours").NAME, "seconds")
-    )
-    if whole:
-        rows.append((f"tars to tars, 9 % of them fit: {replaced}", times(whole)))
+    mine = ("export", exporter("ours").NAME, "seconds")
+    replaced, careful = exporter("replaced_decode_all").NAME, exporter("replaced").NAME
+    if whole := record.ratio(("export", replaced, "seconds"), mine):
+        rows.append((f"tars to tars, 9 % fit: {replaced}, all images decoded", times(whole)))
+    if whole := record.ratio(("export", careful, "seconds"), mine):
+        rows.append((careful, times(whole)))
     reached = record.ratio((BENCH, floor, "ms"), (BENCH, ours, "ms"))
     return [
         *table(("one core, photos as in ImageNet", "fastbucket is faster by"), rows),
@@ -39,7 +39,10 @@ def summary(record: Record) -> list[str]:
 
 
 def quote(record: Record, readme: Path) -> None:
-    """Put the summary between the marks of the README. Raises ValueError where there are none."""
+    """Put the summary between the marks of the README. Raises ValueError where there are none, and
+    for figures that are no measurement of photos."""
+    if any(figure.quick or figure.note == "drawn" for figure in record.figures):
+        raise ValueError("the README quotes neither quick runs nor drawn images")
     text = readme.read_text()
     start, end = text.index(BEGIN) + len(BEGIN), text.index(END)
     readme.write_text(f"{text[:start]}\n{quoted(record)}\n{text[end:]}")

@@ -16,7 +16,7 @@ import pyarrow as pa
 from . import commit
 from .geometry import Size, oriented
 
-VERSION = 1
+VERSION = 2
 """Counts up when the columns or their meaning change; an older file is scanned anew."""
 
 # How the pixels are coded. What is no JPEG is known by its signature, never by its suffix.

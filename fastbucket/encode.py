@@ -15,10 +15,15 @@ from __future__ import annotations
 import io
 
 import numpy as np
-from PIL import Image
+from PIL import Image, features
 
 _SUBSAMPLING = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2}
 """Pillow's numbers."""
+
+
+def turbo_version() -> str:
+    """Of the libjpeg-turbo that encodes; "unknown" where Pillow was built with another libjpeg."""
+    return str(features.version_feature("libjpeg_turbo") or "unknown")
 
 
 def encode(rgbx: np.ndarray, quality: int, subsampling: str) -> bytes:

@@ -157,8 +157,9 @@ def _block(out: Path, state: Path, record: Record, index: int) -> bytes:
             block = file.read(size)
     except OSError as error:
         raise RunError(
-            f"cannot read {path} back: {error.strerror}; export again with --overwrite"
+            f"cannot read {path} back: {error.strerror}; remove it, and the same command makes it "
+            "again"
         ) from None
     if len(block) != size:
-        raise RunError(f"{path} is shorter than it was written; export again with --overwrite")
+        raise RunError(f"{path} is shorter than it was written; the same command makes it again")
     return block

@@ -20,6 +20,7 @@ from .fill import Final
 from .format import FORMAT, MANIFEST, MANIFEST_FIELDS, shard_path
 from .recipe import Recipe
 from .sidecar import Carried
+from .software import installed
 
 
 def source_facts(
@@ -129,18 +130,18 @@ def write(out: Path, facts: dict[str, Any]) -> None:
 
 def software() -> dict[str, str]:
     """Versions of everything that touches a pixel."""
-    from importlib.metadata import version
-
     from .decode.library import vips
+    from .encode import turbo_version
 
     pyvips = vips()
     return {
         "fastbucket": __version__,
         "libvips": ".".join(str(pyvips.version(part)) for part in range(3)),
-        "pillow": version("pillow"),  # its wheel carries the libjpeg-turbo that encodes
-        "simplejpeg": version("simplejpeg"),  # and this one's the libjpeg-turbo that decodes
-        "libjpeg-turbo": _turbo_version(),
-        "numba": version("numba"),
+        "simplejpeg": installed("simplejpeg"),  # decodes
+        "libjpeg-turbo": _turbo_version(),  # simplejpeg's
+        "pillow": installed("pillow"),  # encodes
+        "libjpeg-turbo of pillow": turbo_version(),
+        "numba": installed("numba"),
         "numpy": np.__version__,
         "python": platform.python_version(),
     }

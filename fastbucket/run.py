@@ -127,7 +127,7 @@ def _start(
         try:
             report = _work(run, archives, stamps, excluded, export_id, licence, dry)
         except OSError as error:
-            raise output_error(run.out, error) from error
+            raise output_error(Path(error.filename or run.out), error) from error
         if not dry or (run.out / MANIFEST).is_file():
             state.remove()  # a complete export keeps no state
     return report

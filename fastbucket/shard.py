@@ -102,4 +102,5 @@ def _start_writeback(fd: int, start: int, size: int) -> None:
     of 5 seconds on a fast disk, where this took 0.02.
     """
     if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(fd, start, size, os.POSIX_FADV_DONTNEED)
+        with suppress(OSError):  # advice, and no more
+            os.posix_fadvise(fd, start, size, os.POSIX_FADV_DONTNEED)

@@ -21,7 +21,6 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
@@ -31,6 +30,7 @@ from .commit import TEMPORARY
 from .errors import RunError
 from .format import APPLYING, BUCKETS, CAPTIONS, CARD, FORMAT, MANIFEST, META, STATE
 from .recipe import Recipe
+from .software import installed
 
 SHARDS = f"{BUCKETS}/p*x*/shard-*.tar"
 """Pattern of the shards in an output folder."""
@@ -137,7 +137,7 @@ class State:
         if run.is_file():
             self._check_same(_load(run), export_id, recipe, stamps)
         elif any(self.out.glob(SHARDS)):
-            self._clear_orphans()
+            self._refuse_orphans()
         self._prepare()
         for folder in ("shards", "short", "fill"):
             commit.make_folder(self.path / folder)
@@ -175,18 +175,14 @@ class State:
         if sorted(before.values()) != sorted(stamps.values()):
             self._refuse_changed(before, stamps)
 
-    def _clear_orphans(self) -> None:
-        """Clear shards that nothing here knows: the state was removed from below a run.
-
-        Not what may be complete: totals are only there when all shards are.
-        """
-        if (self.out / META).exists() or (self.out / CARD).exists():
-            raise RunError(
-                f"{self.out} holds shards but neither {MANIFEST} nor the state of a run, so that "
-                "nothing tells which export they are of. Put the manifest back, or use "
-                "--overwrite to start afresh"
-            )
-        self._clear(keep=("catalogue",))
+    def _refuse_orphans(self) -> None:
+        """Shards that nothing here knows: of an export copied in part, or whose state is gone."""
+        self._leave()
+        raise RunError(
+            f"{self.out} holds shards but neither {MANIFEST} nor the state of a run, so that "
+            "nothing tells which export they are of. Put the manifest back, choose another folder, "
+            "or use --overwrite to start afresh"
+        )
 
     def prepare(self) -> None:
         """Room for a catalogue: all that a dry run needs. It serves any recipe.
@@ -309,13 +305,8 @@ def _writing(out: Path) -> Iterator[None]:
 
 def versions() -> dict[str, str]:
     """Versions of the packages that decide bytes, without loading one of them."""
-    found = {}
-    for package in ("fastbucket", "pillow", "simplejpeg", "pyvips-binary", "numba"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # libvips of the system, say
-            found[package] = "?"
-    return found
+    packages = ("fastbucket", "pillow", "simplejpeg", "pyvips-binary", "numba")
+    return {package: installed(package) for package in packages}
 
 
 def _load(path: Path) -> dict[str, Any]:

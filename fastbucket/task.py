@@ -30,7 +30,7 @@ from .format import (
 )
 from .geometry import Size
 from .planning import Shard
-from .progress import Reporter
+from .progress import GOING_ON, At, Reporter, unwatched
 from .recipe import Recipe
 from .records import Drop, Record, record_path, short_path
 from .shard import ShardFile
@@ -67,6 +67,8 @@ class ShardTask:
         self._headers = Headers(recipe.mtime)
         self._readers: dict[int, Any] = {}
         self._image, self._side = bytearray(), bytearray()
+        self._at: At = unwatched
+        self._position = 0
 
     def __call__(self, number: int, report: Reporter) -> Record:
         shard = self._shards[number]
@@ -77,10 +79,12 @@ class ShardTask:
         ends: list[int] = []
         captions, told, reported = 0, time.monotonic(), 0
         path = self._out / shard_path(bucket.id, shard.number)
+        self._at = report.at
         self._stopwatch.start()
         with ShardFile(path) as out:
             for position, row in enumerate(rows):
                 try:
+                    self._position = position
                     report.at(position)
                     key, members, captioned = self._sample(row, shard.bucket)
                 except SampleError as error:
@@ -126,7 +130,10 @@ class ShardTask:
                 self._readers.pop(next(iter(self._readers))).close()
             reader = self._readers[index] = KINDS[archive.kind].Reader(archive)
         name = member_names(row["key"], row["suffix"])[part]
+        if reader.from_disk:
+            self._at(GOING_ON)
         view: memoryview = reader.read(name, row[f"{part}_offset"], row[f"{part}_size"], into)
+        self._at(self._position)
         return view
 
     def _sidecar(self, row: dict[str, Any], part: str) -> memoryview | bytes:

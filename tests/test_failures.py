@@ -113,9 +113,9 @@ def half_done(killed, tmp_path) -> Path:
     return Path(shutil.copytree(killed, tmp_path / "out"))
 
 
-def complete(drawn, out: Path, whole: Path) -> None:
+def complete(drawn, out: Path, whole: Path, overwrite: bool = False) -> None:
     """The same command, now undisturbed: every byte as it should be, and nothing else there."""
-    fastbucket.export(drawn.paths, out, RECIPE, ONE)
+    fastbucket.export(drawn.paths, out, RECIPE, ONE, overwrite=overwrite)
     for path in whole.rglob("*"):
         if path.is_file() and path.name != "manifest.json":
             assert (out / path.relative_to(whole)).read_bytes() == path.read_bytes(), path
@@ -237,7 +237,11 @@ def test_a_part_of_the_output_vanishes(drawn, whole, tmp_path, what):
         process.stderr.close()
     else:
         failed(process, str(out / what), "No such file or directory", "[Pp]ut the folder back")
-    complete(drawn, out, whole)
+    if what == ".fastbucket":  # whose shards they are, nobody can tell now
+        failed(start(drawn.paths, out), "neither manifest.json nor the state", "--overwrite")
+        complete(drawn, out, whole, overwrite=True)
+    else:
+        complete(drawn, out, whole)
 
 
 def test_finished_shards_vanish(drawn, whole, tmp_path):
@@ -260,6 +264,16 @@ def test_a_state_that_went_astray(drawn, whole, tmp_path):
     assert exported.digests(out) == before
     shutil.copy(whole / "manifest.json", out)
     complete(drawn, out, whole)
+
+
+def test_shards_of_somebody_else_are_kept(drawn, tmp_path):
+    """Copied from elsewhere without their manifest, say."""
+    shard = tmp_path / "out" / "buckets" / "p1024x1024" / "shard-000000.tar"
+    shard.parent.mkdir(parents=True)
+    shard.write_bytes(b"a week of work")
+    failed(start(drawn.paths, tmp_path / "out"), "neither manifest.json nor the state")
+    assert shard.read_bytes() == b"a week of work"
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["buckets"]
 
 
 # The source

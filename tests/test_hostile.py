@@ -224,7 +224,7 @@ def test_large_images_that_are_read_by_line_are_halved_on_the_way():
     """Above decode.LARGE other formats shrink as JPEGs do; all that differs is some rounding."""
     import numpy as np
 
-    wide = corpus.drawing(1200, 900).resize((6000, 4500), Image.Resampling.BICUBIC)
+    wide = corpus.drawing(1200, 900).resize((4200, 3150), Image.Resampling.BICUBIC)
     recipes = Recipe(), Recipe(fidelity="exact")
     data = corpus.encoded("PNG", wide, compress_level=1)
     made = [Transcoder(recipe).transcode(data, "x").jpeg for recipe in recipes]
@@ -297,15 +297,12 @@ def test_hostile_tars_in_one_run(tars, tmp_path):
         if name not in CLASH:
             (folder / f"{name}.tar").write_bytes(data)
     first = {path.name for path in tmp_path.iterdir()}
-    cut_short = folder / "cut-1.tar"  # not even a first header: no tar at all
-    done = run([folder], tmp_path / "out")
-    assert (done.code, str(cut_short) in done.message) == (1, True)
-    assert "not a tar" in done.message
-    for path in [cut_short, folder / "cut-511.tar"]:
-        path.unlink()
-    done = run([folder], tmp_path / "out")
+    done = run(sorted(folder.glob("*.tar")), tmp_path / "out")
     check(done)
-    left = sorted(folder.glob("*.tar"))
+    # Not even a first header: no tar at all.
+    assert set(done.refused) == {str(folder / name) for name in ("cut-1.tar", "cut-511.tar")}
+    assert all("not a tar" in message for message in done.refused.values())
+    left = [path for path in sorted(folder.glob("*.tar")) if str(path) not in done.refused]
     broken = {
         entry["archive"]: entry["why"] for entry in exported.manifest(done.out)["source"]["broken"]
     }
@@ -391,9 +388,9 @@ def shared_images(folder: Path) -> list[Path]:
 
 
 def test_a_part_of_the_collected_images(hostile, tmp_path):
-    """Every ninth; `test_all_that_was_collected` takes the rest."""
+    """Every 20th; `test_all_that_was_collected` takes the rest."""
     (tmp_path / "images").mkdir()
-    for n, path in enumerate(shared_images(hostile / "images")[::9]):
+    for n, path in enumerate(shared_images(hostile / "images")[::20]):
         (tmp_path / "images" / f"{n}-{path.name}").symlink_to(path)
     check(run([tmp_path / "images"], tmp_path / "out"))
 
@@ -414,7 +411,7 @@ def collected_tars(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.soak), 12])
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.soak), 20])
 def test_collected_tars_in_one_run(hostile, tmp_path, step):
     """Every one is read as far as it goes, or refused with a message that names it."""
     linked = {}

@@ -17,7 +17,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "fastbucket"
 # A module imports only from rooms above its own, at its top or inside a function; a room is a
 # file or a folder. What is imported for type checkers alone does not count.
 ORDER = (
-    "errors", "commit", "geometry", "buffers", "buckets", "crop", "subsampling", "format", "recipe",
+    "errors", "commit", "software", "geometry", "buffers", "buckets", "crop", "subsampling",
+    "format", "recipe",
     "progress", "report", "stopwatch",
     "catalogue", "sidecar", "kernels", "decode", "sources", "dedup", "planning",
     "resize", "encode", "orientation", "transcode",

@@ -34,7 +34,7 @@ import simplejpeg
 import tars
 from exported import write_tar
 from PIL import Image
-from shardtasks import Planned
+from shardtasks import Planned, Unheard
 
 import fastbucket
 from fastbucket import Recipe, Resources, Transcoder, resize
@@ -42,7 +42,8 @@ from fastbucket.catalogue import Archive
 from fastbucket.draw import draw
 from fastbucket.drawn_source import photo_jpeg
 from fastbucket.engines import process
-from fastbucket.sources import KINDS
+from fastbucket.progress import GOING_ON
+from fastbucket.sources import KINDS, pread
 from fastbucket.tar import write_all
 
 RECIPE = Recipe(base_resolution=256, shard_size=16, duplicates="keep", carry=("none",))
@@ -400,3 +401,29 @@ def test_importing_the_package_is_nearly_nothing():
     loaded = json.loads(done.stdout)
     assert [name for name in loaded if name.startswith("fastbucket")] == ["fastbucket"]
     assert len(loaded) < 40
+
+
+def test_a_drive_that_stalls_is_not_the_samples_fault(planned, monkeypatch):
+    """While a source is read the worker is at no position; while it is decoded, at the sample's."""
+    places: list[int | None] = [None]
+    seen = {"read": set(), "decode": set()}
+
+    class Report(Unheard):
+        def at(self, position: int | None) -> None:
+            places.append(position)
+
+    read, decode = pread.read, simplejpeg.decode_jpeg
+
+    def reading(*args):
+        seen["read"].add(places[-1])
+        return read(*args)
+
+    def decoding(*args, **kwargs):
+        seen["decode"].add(places[-1])
+        return decode(*args, **kwargs)
+
+    monkeypatch.setattr(pread, "read", reading)
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", decoding)
+    record = planned.task(0, Report())
+    assert seen == {"read": {GOING_ON}, "decode": set(range(record.samples))}
+    assert places[-1] is None

@@ -185,6 +185,18 @@ def test_workers_that_do_not_come_to_life(engine, monkeypatch):
         engine.run(["a", ""])
 
 
+def test_a_worker_too_many_may_fail_to_start(engine, monkeypatch):
+    """All is done before anybody misses it."""
+    with engine.local as local:
+        local._count = 3
+        local.start(1)
+        monkeypatch.setattr(process, "_PROGRAM", "import sys, time; time.sleep(0.3); sys.exit(7)")
+        local.start(3)
+        tasks = [("0", ["a"]), ("1", ["b"])]
+        found = dict(enumerate(result for _, result in local.map(JOB, tasks)))
+        assert len(found) == 2
+
+
 def test_a_process_that_hangs_in_the_kernel_is_not_waited_for_for_ever(engine, monkeypatch):
     """SIGKILL waits for the end of a read from a dead drive; nobody else may write meanwhile."""
     worker = process.Worker({})

@@ -32,7 +32,7 @@ LEAVES = 2
 
 LARGE = 12_000_000
 """Pixels of an image, other than JPEG, above which it is shrunk while it is read: 48 MB as RGBX.
-With more than these WebP and HEIF of 17 megapixels would be refused, and 24, shrunken, would not."""
+At 20 million WebP and HEIF of 17 megapixels were refused, and 24, shrunken, were not."""
 
 SMALL, SMALL_FILE = 2_000_000, 4_000_000
 """Pixels and bytes of a JPEG that needs no look at what decoding it may take."""

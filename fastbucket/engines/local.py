@@ -131,6 +131,10 @@ class Local:
         describe: Describe,
     ) -> None:
         """Have a new worker go on with the task of one that ended, or that it would have got."""
+        if worker.attempt is None and not waiting:  # all was done before it had started
+            worker.end()
+            self._workers.remove(worker)
+            return
         attempt = worker.attempt or waiting.popleft()
         attempt.died(end.position, end.how)
         where = describe(attempt.task, end.position)

@@ -26,7 +26,7 @@ for one, cannot be killed; and nobody may write where it might yet."""
 
 _PROGRAM = (
     # No import from the folder the user stands in: PYTHONPATH has all of our path.
-    "import sys; sys.path.pop(0); from fastbucket.engines.worker import main;"
+    "import sys; sys.path[0] or sys.path.pop(0); from fastbucket.engines.worker import main;"
     " main(*map(int, sys.argv[1:]))"
 )
 

@@ -16,7 +16,12 @@ __all__ = ["KINDS", "Kind", "Reader", "member_names"]
 
 
 class Reader(Protocol):
-    """Reads members of one archive. Raises RunError for what it cannot read whole."""
+    """Reads members of one archive. Raises RunError for what it cannot read whole.
+
+    from_disk: it reads from a drive, and a stall in `read` is the drive's and no sample's fault.
+    """
+
+    from_disk: bool
 
     def read(self, name: str | bytes, offset: int, size: int, into: bytearray) -> memoryview:
         """`size` bytes, in `into`, which grows where it has to; valid until its next use."""

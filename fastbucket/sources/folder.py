@@ -42,6 +42,8 @@ def _digest(lines: Iterable[bytes]) -> str:
 class Reader:
     """Reads files of the folder, each opened anew."""
 
+    from_disk = True
+
     def __init__(self, archive: Archive) -> None:
         self._root = os.fsencode(archive.path)
 

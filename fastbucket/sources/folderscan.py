@@ -60,7 +60,10 @@ def scan(archive: Archive, at: At = unwatched) -> Catalogue:
     probe.check_unique(archive.path, keys, suffixes)
 
     def fetch(i: int, size: int) -> memoryview:
-        return reader.read(images[i].name, 0, size, into)
+        at(GOING_ON)  # a drive that stalls is not the image's fault
+        data = reader.read(images[i].name, 0, size, into)
+        at(i)
+        return data
 
     columns = probe.columns(
         np.array(rows, np.int64).reshape(-1, tarwalk.COLUMNS),

@@ -164,7 +164,6 @@ def _by_libvips(
 
 
 _PLAIN_HEAD = [jpeg.WIDTH, jpeg.HEIGHT, jpeg.CHROMA, jpeg.ORIENTATION]
-_NO_PROFILE = PROFILES.index("none")
 
 
 def probe(data: bytes | memoryview) -> Source:
@@ -172,10 +171,16 @@ def probe(data: bytes | memoryview) -> Source:
     view = np.frombuffer(data, np.uint8)
     head = np.zeros(jpeg.FIELDS + 1, np.int64)
     head[-1] = jpeg.jpeg_header(view, 0, len(view), head[:-1])
-    if head[-1] == jpeg.OK and head[jpeg.PLAIN] and head[jpeg.ICC_START] < 0:
+    if head[-1] == jpeg.OK and head[jpeg.PLAIN]:
         # The common case, as `columns` has it, without the 0.2 ms that a table of one row takes.
         width, height, chroma, orientation = head[_PLAIN_HEAD].tolist()
-        return Source(KIND["jpeg"], _NO_PROFILE, chroma, Size(width, height), orientation)
+        name = "none"
+        if head[jpeg.ICC_START] >= 0:
+            start = data[: int(head[jpeg.HEADER_SIZE])]
+            icc = assemble(start, int(head[jpeg.ICC_START]))
+            name = classify(icc, int(head[jpeg.COMPONENTS]))
+        size = Size(width, height)
+        return Source(KIND["jpeg"], PROFILES.index(name), chroma, size, orientation)
     row = np.full(walk.COLUMNS, -1, np.int64)
     row[walk.IMAGE_OFFSET], row[walk.IMAGE_SIZE], row[walk.RANK] = 0, len(view), walk.RANK_IMAGE
     row[walk.IMAGE_KIND] = signature(view, 0, len(view))

@@ -105,6 +105,8 @@ def _read(path: str) -> bytes:
 class Reader:
     """Reads samples of one script, and does as it says. words: those of the script."""
 
+    from_disk = False  # a stall is the sample's, as the script has it
+
     def __init__(self, archive: Archive) -> None:
         self._path, self._name = archive.path, archive.name
         self.words = _read(archive.path).decode("utf-8", "replace").split()

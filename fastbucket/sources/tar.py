@@ -34,6 +34,8 @@ def listing(archive: Archive) -> str:
 class Reader:
     """Reads members of one tar, which stays open."""
 
+    from_disk = True
+
     def __init__(self, archive: Archive) -> None:
         self._path = archive.path
         try:

@@ -62,7 +62,10 @@ def _scan(path: str, descriptor: int, at: At) -> Catalogue:
     into = bytearray()
 
     def fetch(i: int, size: int) -> memoryview:
-        return pread.read(descriptor, path, int(offsets[i]), size, into)
+        at(GOING_ON)  # a drive that stalls is not the image's fault
+        data = pread.read(descriptor, path, int(offsets[i]), size, into)
+        at(i)
+        return data
 
     columns = probe.columns(walked.rows, walked.heads, walked.keys, walked.suffixes, fetch, at)
     return Catalogue(columns, walked.broken, walked.extra)

@@ -8,8 +8,11 @@
     sources         on request: read again, each against source_sha256     origins
 
 Tars are read by the standard library and the JPEG's markers are walked here: nothing of what wrote
-the export is used to read it. What the format fixes by a rule (bucket, cover, crop, chroma) is
-computed again from the JSON with the tables of `buckets`, `geometry`, `crop` and `subsampling`.
+the export is used to read it. With --fast a header that is byte for byte the one that ustar and the
+format demand is taken for what it says; only others are shown to the standard library.
+
+What the format fixes by a rule (bucket, cover, crop, chroma) is computed again from the JSON with
+the tables of `buckets`, `geometry`, `crop` and `subsampling`.
 """
 
 from __future__ import annotations
