@@ -121,6 +121,8 @@ def _within(source, row_first, row_pairs, row_weights, left, first, weights, lin
     fine &= left >= 0 and 4 * left < stride
     fine &= whole >= 0
     fine &= whole == 0 or (whole - 1) * stride + 4 * left + reach <= rows * stride
+    if not fine:  # the loops below take lengths for equal
+        return False
     for group in range(len(row_first)):
         fine &= 0 <= row_first[group] < rows
         fine &= 0 <= row_pairs[group] <= row_weights.shape[1]

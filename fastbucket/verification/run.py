@@ -24,11 +24,12 @@ from .shard import ListedShard, ShardFacts
 if TYPE_CHECKING:
     from ..catalogue import Archive
 
-if TYPE_CHECKING:
-    from ..catalogue import Archive
-
 _JOB = "fastbucket.verification:ShardCheck"
 _SOURCE_JOB = "fastbucket.verification:SourceCheck"
+
+_PATIENCE = 180.0
+"""The engine's limit at a position, in seconds. A check has none, and so twenty times as long for a
+shard or an archive: an hour."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def verify(
             "origins": bool(archives),
         }
         progress.phase("verify", sum(shard.samples for shard in present), "samples")
-        with Local(workers or available_cpus(), setup) as engine:
+        with Local(workers or available_cpus(), setup, _PATIENCE, progress.say) as engine:
             results = dict(engine.map(_JOB, present, progress.advance))
             read = [(shard, results[shard]) for shard in present]
             for _, shard in read:
