@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -21,6 +22,12 @@ from fastbucket.drawn_source import DrawnSource, drawn_source
 # Read by huggingface_hub when it is imported, whichever test does that first.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+
+# In the background of a shell, and under nohup, these are not heard, and that is inherited.
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        ours = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, ours)
 
 # The same examples every time, however slow the machine; nothing is kept between runs.
 hypothesis.settings.register_profile("seeded", deadline=None, derandomize=True, database=None)

@@ -40,7 +40,9 @@ BLOCK = 512
 class Inline:
     """An engine in this process: the same job and tasks without the start of a worker each time."""
 
-    def __init__(self, workers: int, setup: Any) -> None:
+    def __init__(
+        self, workers: int, setup: Any, timeout: float, say: Callable[[str], None]
+    ) -> None:
         self._check = ShardCheck(setup)
 
     def __enter__(self) -> Inline:
