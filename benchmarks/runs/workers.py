@@ -14,9 +14,9 @@ from ..exports import ours
 from ..figures import Bench, versions
 from ..options import parse
 
-SAMPLES, QUICK_SAMPLES = 4800, 8
+SAMPLES, QUICK_SAMPLES = 12_000, 8
 WORKERS = (1, 2)
-ROUNDS = 5
+ROUNDS = 3
 
 
 def main() -> None:
