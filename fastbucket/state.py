@@ -106,7 +106,10 @@ class State:
         commit.fsync_directory(self.out)
         self.sweep()
         for folder in (self.path / "shards", self.out / META, self.out / BUCKETS):
-            if folder.is_dir():
+            if folder.is_symlink():  # to a larger disk, say: that is emptied, and the link stays
+                for inside in folder.iterdir():
+                    shutil.rmtree(inside) if inside.is_dir() else inside.unlink()
+            elif folder.is_dir():
                 shutil.rmtree(folder)
         for inside in self.path.iterdir():
             if inside.name not in ("lock", run.name, *keep):
@@ -201,7 +204,12 @@ class State:
 
     def _check_empty(self) -> None:
         ours = (STATE, CAPTIONS, f"{CAPTIONS}-wal", f"{CAPTIONS}-shm")
-        strangers = sorted(p.name for p in self.out.iterdir() if p.name not in ours)
+        strangers = sorted(
+            path.name
+            for path in self.out.iterdir()
+            if path.name not in ours
+            and not (path.name in (META, BUCKETS) and path.is_dir() and not any(path.iterdir()))
+        )
         if strangers:
             self._leave()
             raise RunError(

@@ -129,3 +129,15 @@ def test_a_folder_that_was_being_cleared_for_another_recipe(drawn, drawn_export,
     report = fastbucket.export(drawn.paths, stopped, RECIPE, ONE)
     assert report.resumed_shards == 0
     assert exported.digests(stopped) == exported.digests(drawn_export.out)
+
+
+def test_overwrite_empties_a_linked_folder_and_keeps_the_link(drawn, tmp_path):
+    """buckets/ may lie on a larger disk."""
+    out, large = tmp_path / "out", tmp_path / "large"
+    one = Resources(workers=1)
+    fastbucket.export(drawn.paths, out, Recipe(base_resolution=256), one)
+    (out / "buckets").rename(large)
+    (out / "buckets").symlink_to(large)
+    fastbucket.export(drawn.paths, out, Recipe(base_resolution=192), one, overwrite=True)
+    assert (out / "buckets").is_symlink()
+    assert fastbucket.verify(out).ok

@@ -44,8 +44,8 @@ class Worker:
     """A process, and the attempt at a task that it is busy with.
 
     ready: it has started, and imported what comes first. told: progress that it reported of this
-    attempt. still: seconds that it has been seen at the
-    same step, see `watch`. Raises RunError where no process can be started.
+    attempt. still: seconds that it has been seen at the same step, see `watch`. Raises RunError
+    where no process can be started.
     """
 
     def __init__(self, setup: Any) -> None:

@@ -1,6 +1,6 @@
 """The process that does tasks: started by `process`, talked to over one socket.
 
-    parent -> worker   (job, task, poisoned, suspect)       None: no more work
+    parent -> worker   (job, task, poisoned, suspect)
     worker -> parent   ("ready", None) | ("done", result) | ("survived", None) | ("progress", n) |
                        ("run_error", text) | ("bug", traceback)
 
@@ -113,8 +113,8 @@ def main(fd: int, cell: int, parent: int) -> None:
         for module in others:
             if not connection.poll():
                 import_module(module)
-        while (message := connection.recv()) is not None:
-            job, task, poisoned, suspect = message
+        while True:
+            job, task, poisoned, suspect = connection.recv()
             report.begin(poisoned, suspect)
             try:
                 if job not in jobs:
@@ -148,7 +148,3 @@ def _die_with(parent: int) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it died before the call
             os._exit(1)
-
-
-if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
