@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from fastbucket.catalogue import VERSION
+
 from .. import catalogues, corpora, process, profiled
 from ..figures import Bench, versions
 from ..options import parse
@@ -23,7 +25,7 @@ ROUNDS = 3
 def main() -> None:
     options = parse(__doc__)
     archives = QUICK_ARCHIVES if options.quick else catalogues.ARCHIVES
-    folder = options.work / "catalogues" / str(archives)
+    folder = options.work / "catalogues" / f"{archives}-v{VERSION}"
     catalogues.make(folder, archives)
     bench = Bench("plan", options.quick, versions(["fastbucket", "numba", "numpy", "pyarrow"]))
     rounds = []
