@@ -28,6 +28,8 @@ def stored_window(
     corner: tuple[int, int], resized: Size, target: Size, orientation: int
 ) -> tuple[tuple[int, int], Size, Size]:
     """Crop corner, resized size and target of the upright image as the stored one has them."""
+    if orientation == 1:
+        return corner, resized, target
     transposed, flip_x, flip_y = _TURNS[orientation]
     x = resized.width - target.width - corner[0] if flip_x else corner[0]
     y = resized.height - target.height - corner[1] if flip_y else corner[1]

@@ -29,6 +29,7 @@ class Resizer:
 
     def __init__(self) -> None:
         self._target = self._scratch = np.empty(0, np.uint8)
+        self._windows: dict[Size, tuple[np.ndarray, np.ndarray]] = {}
 
     def __call__(
         self,
@@ -59,11 +60,7 @@ class Resizer:
         line, edge = 8 * reach, edge_rows * reach
         if self._scratch.size < line + edge:
             self._scratch = aligned(line + edge)
-        whole = Size(4 * len(column_weights), 2 * len(rows[0]))
-        size = 4 * whole.width * whole.height
-        if self._target.size < size:
-            self._target = aligned(size)
-        out = self._target[:size].reshape(whole.height, whole.width, 4)
+        out, window = self._windows.get(target) or self._window(target)
         resample.resample(
             pixels,
             *rows,
@@ -74,4 +71,17 @@ class Resizer:
             self._scratch[line : line + edge].reshape(edge_rows, reach),
             out,
         )
-        return np.ascontiguousarray(out[: target.height, : target.width])
+        return window if window.flags.c_contiguous else np.ascontiguousarray(window)
+
+    def _window(self, target: Size) -> tuple[np.ndarray, np.ndarray]:
+        """The target with its sides rounded up to fours, and of it what is wanted. The same objects
+        for all samples of a bucket: who takes them may keep what he made of them."""
+        height, width = -(-target.height // 4) * 4, -(-target.width // 4) * 4
+        if self._target.size < 4 * width * height:
+            self._target = aligned(4 * width * height)
+            self._windows.clear()
+        out = self._target[: 4 * width * height].reshape(height, width, 4)
+        views = out, out[: target.height, : target.width]
+        if len(self._windows) < _CACHED:
+            self._windows[target] = views
+        return views

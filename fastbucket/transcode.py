@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 from .buckets import Bucket, buckets
 from .catalogue import KIND, Source
 from .crop import CROPS
@@ -16,6 +18,7 @@ from .errors import SampleError
 from .format import sample_key
 from .geometry import Size, cover
 from .kernels.chroma import chroma_loss
+from .kernels.fit import fit
 from .orientation import stored_window, upright
 from .recipe import Recipe
 from .resize import Resizer
@@ -52,6 +55,7 @@ class Transcoder:
         self._subsampling = POLICIES[recipe.subsampling_policy]
         self._decoder = Decoder(recipe)
         self._resizer = Resizer()
+        self._width, self._height = np.empty(1, np.int32), np.empty(1, np.int32)
 
     def transcode(self, data: bytes | memoryview, image_id: str) -> Transcoded:
         """Transcode one image file held in memory.
@@ -127,24 +131,21 @@ class Transcoder:
         )
 
     def _fit(self, size: Size) -> Bucket:
-        import numpy as np
-
-        from .kernels.fit import fit
-
         recipe = self.recipe
+        self._width[0], self._height[0] = size
         index, fits = fit(
-            np.array([size.width], np.int32),
-            np.array([size.height], np.int32),
+            self._width,
+            self._height,
             self.buckets,
             recipe.choice,
             recipe.too_small_policy == "next_bucket",
             recipe.next_bucket_max_crop,
         )
+        bucket: Bucket = self.buckets[index[0]]
         if not fits[0]:
-            target = self.buckets[int(index[0])].target
             raise SampleError(
                 "too_small",
                 f"{size.width}x{size.height} would need upsampling to "
-                f"{target.width}x{target.height}",
+                f"{bucket.target.width}x{bucket.target.height}",
             )
-        return self.buckets[int(index[0])]
+        return bucket

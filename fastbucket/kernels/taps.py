@@ -70,27 +70,26 @@ def taps(scale, pixels, first, count):
             value[k, x] = weight if start[x] + k < high[x] else 0.0
             total[x] += value[k, x]
     weights = np.empty((room, count), np.int32)
-    summed = np.zeros(count, np.int32)
+    summed, size = np.zeros(count, np.int32), np.zeros(count, np.int32)
     best, largest = np.zeros(count, np.int32), np.zeros(count, np.int32)
     for k in range(room):
         for x in range(count):
             whole = np.int32(np.rint(value[k, x] / total[x] * UNIT))
             weights[k, x] = whole
             summed[x] += whole
+            size[x] += abs(whole)
             best[x] = k if whole > largest[x] else best[x]
             largest[x] = max(whole, largest[x])
     for x in range(count):
         # What rounding lost goes to the largest weight: a flat area keeps its value exactly.
-        weights[best[x], x] += UNIT - summed[x]
+        lost = UNIT - summed[x]
+        weights[best[x], x] += lost
+        if size[x] + abs(lost) > LARGEST_SUM:
+            raise ValueError("weights too large for the kernel's integers")
         while weights[low[x] - start[x], x] == 0:
             low[x] += 1
         while weights[high[x] - 1 - start[x], x] == 0:
             high[x] -= 1
-        size = 0
-        for k in range(low[x] - start[x], high[x] - start[x]):
-            size += abs(weights[k, x])
-        if size > LARGEST_SUM:
-            raise ValueError("weights too large for the kernel's integers")
     return start, low, high, weights
 
 
@@ -100,10 +99,17 @@ def _pack(packed, x, at, weights, first, count):
 
     The weight of an even tap becomes the low half of an int32, of an odd one the high half.
     """
-    n = packed.shape[2]
-    for k in range(count):
-        shift = 16 * ((at + k) & 1)
-        packed[x // n, (at + k) >> 1, x % n] |= (weights[first + k, x] & 0xFFFF) << shift
+    block, lane = x // packed.shape[2], x % packed.shape[2]
+    pair, end = at >> 1, first + count
+    k = first - (at & 1)  # the tap in the low half
+    if k < first:
+        packed[block, pair, lane] = weights[first, x] << 16
+        pair, k = pair + 1, k + 2
+    while k + 1 < end:
+        packed[block, pair, lane] = weights[k, x] & 0xFFFF | weights[k + 1, x] << 16
+        pair, k = pair + 1, k + 2
+    if k < end:
+        packed[block, pair, lane] = weights[k, x] & 0xFFFF
 
 
 @numba.njit(
