@@ -27,9 +27,10 @@ def write(files: Sequence[ShardFile], streams: Sequence[Iterator[memoryview]]) -
     while going:
         pieces = {n: piece for n in going if (piece := next(streams[n], None)) is not None}
         going = list(pieces)
-        if len(set(map(len, pieces.values()))) == 1 and len(pieces) == 2:
+        if paired and len(pieces) == 2 and len(pieces[0]) == len(pieces[1]):
             first, second = digests
-            assert isinstance(first, sha256.Sha256) and isinstance(second, sha256.Sha256)
+            assert isinstance(first, sha256.Sha256)
+            assert isinstance(second, sha256.Sha256)
             first.update_both(pieces[0], second, pieces[1])
         else:
             for n, piece in pieces.items():

@@ -1,4 +1,4 @@
-"""The job of `captions apply`: a shard or two, with the captions that were chosen for their samples.
+"""The job of `captions apply`: a shard or two, with the captions chosen for their samples.
 
 Image bytes go from the old shard through a buffer into the new one, as they stand in the tar,
 padding and header included; nothing of them is looked at but for the hash. What is made anew of a

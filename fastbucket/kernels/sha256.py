@@ -13,8 +13,6 @@ of ordinary vectors lose to the instructions, and would want sixteen shards at o
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
@@ -172,7 +170,7 @@ class Sha256:
         end[-8:] = np.frombuffer((8 * self._size).to_bytes(8, "big"), np.uint8)
         state = self._state.copy()
         _update(state, end)
-        return state.astype(">u4").tobytes().hex()
+        return str(state.astype(">u4").tobytes().hex())
 
     def _taken(self, piece: bytes | memoryview) -> np.ndarray:
         if len(piece) % BLOCK:
