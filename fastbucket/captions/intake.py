@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 from collections.abc import Iterator
@@ -233,10 +234,11 @@ def _jsonl(file: Path, columns: _Columns) -> Iterator[tuple[Line, bool]]:
     try:
         with open(file, "rb") as lines:
             for number, raw in enumerate(lines, 1):
+                raw = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
                 if not raw.strip():
                     continue
                 try:
-                    value = json.loads(raw.decode("utf-8-sig" if number == 1 else "utf-8"))
+                    value = json.loads(raw.decode())
                 except (ValueError, RecursionError) as error:
                     raise RunError(f"{file}: row {number}: {error}") from None
                 if not isinstance(value, dict):
