@@ -24,6 +24,7 @@ from .. import card, commit, manifest
 from ..engines.local import Local
 from ..errors import RunError
 from ..format import APPLYING, DROP_REASONS, shard_path
+from ..kernels import sha256
 from ..progress import Progress, Silent
 from ..recipe import available_cpus
 from ..state import State
@@ -217,6 +218,10 @@ class _Application:
         total = sum(len(job.pieces) if job.pieces else 0 for job in jobs)
         total += sum(shards[job.bucket_id][job.number] for job in jobs if job.pieces is None)
         self._progress.phase("apply", total, "samples")
+        if not sha256.available():
+            self._progress.say(
+                "this processor has no SHA instructions: hashing takes twice as long"
+            )
         with Local(self._workers, setup, say=self._progress.say) as engine:
             for group, results in engine.map(_JOB, self._groups(jobs), self._progress.advance):
                 for job, rewritten in zip(group, results, strict=True):
