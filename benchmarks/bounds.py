@@ -7,6 +7,7 @@ from collections.abc import Callable
 from .contenders import contender as _contender
 from .exports import exporter
 from .record import Record, number, percent, times
+from .runs.captions import APPLY, COPY, HASH, LOOP, PAIR
 
 Bound = Callable[[Record], str]
 
@@ -137,18 +138,27 @@ def plan_memory(record: Record) -> str:
     return f"{number(own)} MB of it are its own, the rest are mapped catalogue files"
 
 
-def captions(record: Record) -> str:
-    """Applying captions: the hash that the manifest wants, and the copy."""
-    hashed, copied = (record.value("captions", f"{n} alone", "rate") for n in ("hash", "copy"))
-    loop = record.value("captions", "webdataset loop", "rate")
-    if not (hashed and copied and loop):
-        return "its parts were not measured"
-    limit = 1 / (1 / hashed + 1 / copied)
-    return (
-        f"SHA-256 alone runs at {number(hashed)} MB/s, a copy by the kernel with its sync at "
-        f"{number(copied)}: both on one core are {number(limit)} MB/s, {times(limit / loop)} the "
-        "loop, which does neither hash nor sync"
-    )
+def captions(where: str) -> Bound:
+    """Applying captions: the hash that the manifest wants, and the copy. where: IN_MEMORY or ""."""
+
+    def words(record: Record) -> str:
+        def rate(name: str, metric: str = "rate") -> float | None:
+            return record.value("captions", name + where, metric)
+
+        hashed, copied = rate(f"{PAIR} alone") or rate(f"{HASH} alone"), rate(f"{COPY} alone")
+        ours, loop = rate(APPLY, "cpu"), rate(LOOP, "cpu")
+        if not (hashed and copied and ours and loop):
+            return "its parts were not measured"
+        limit = 1 / (1 / hashed + 1 / copied)
+        return (
+            f"MB of a second of processor time: SHA-256 alone {number(hashed)}, read, write and "
+            f"free page cache alone {number(copied)}, both {number(limit)} "
+            f"({times(limit / loop)} the loop, which does not hash); of ours, {number(ours)}, the "
+            f"hash is {percent(ours / hashed)}, the page cache {percent(ours / copied)}, the rest "
+            f"(Python, SQLite, start) {percent(1 - ours / limit)}"
+        )
+
+    return words
 
 
 def captions_import(record: Record) -> str:

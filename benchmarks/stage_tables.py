@@ -137,18 +137,22 @@ def captions(record: Record) -> list[str]:
             name,
             number(record.value("captions", name, "rate")),
             spread(record.figure("captions", name, "rate")),
+            number(record.value("captions", name, "cpu")),
+            percent(record.value("captions", name, "system")),
             count(record.value("captions", name, "samples")),
         )
         for name in names
     ]
     samples, size = (record.value("captions", "source", m) for m in ("samples", "bytes"))
+    held = record.value("captions", "source, tmpfs", "samples")
     return [
         "## Captions",
         "",
-        f"{count(samples)} samples, {number((size or 0) / 1e9)} GB, in the page cache, on one core "
-        "but where it says otherwise.",
+        f"{count(samples)} samples, {number((size or 0) / 1e9)} GB (in /dev/shm {count(held)}), in "
+        "the page cache, on one core but where it says otherwise; what stands alone is MB of a "
+        "second of processor time.",
         "",
-        *table(("", "MB/s", "rounds", "samples/s"), rows),
+        *table(("", "MB/s", "rounds", "MB a CPU second", "in the kernel", "samples/s"), rows),
     ]
 
 

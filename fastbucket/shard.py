@@ -29,8 +29,9 @@ class ShardFile:
         self._path = path
         self._temporary = commit.temporary(path)
         self._committed = False
-        self._blocks: list[bytes] = []
+        self._blocks: list[bytes | memoryview] = []
         self._waiting = 0
+        self._behind = 0  # bytes that the kernel was not yet told to write to the disk
         self._hash = hashlib.sha256()
         self.bytes = 0
         try:
@@ -57,20 +58,35 @@ class ShardFile:
     def _flush(self) -> None:
         try:
             write_all(self._fd, self._blocks)
-            _start_writeback(self._fd, self.bytes - self._waiting, self._waiting)
+            self._behind += self._waiting
+            if self._behind >= _BATCH:
+                _start_writeback(self._fd, self.bytes - self._behind, self._behind)
+                self._behind = 0
         except OSError as error:
             raise output_error(self._temporary, error) from None
         self._blocks.clear()
         self._waiting = 0
+
+    def write(self, piece: memoryview) -> None:
+        """Write bytes at once, and leave their hash to the caller, who then calls `publish`."""
+        self._blocks.append(piece)
+        self._waiting += len(piece)
+        self.bytes += len(piece)
+        self._flush()
 
     def commit(self, path: Path | None = None) -> str:
         """End the archive and make it visible, under `path` if it is to lie elsewhere.
 
         Returns the SHA-256 of the file in hex.
         """
-        path = path or self._path
         self.add([TAR_END])
         self._flush()
+        self.publish(path)
+        return self._hash.hexdigest()
+
+    def publish(self, path: Path | None = None) -> None:
+        """Make what was written visible, as `commit` does, and lasting."""
+        path = path or self._path
         try:
             os.fsync(self._fd)
             fd, self._fd = self._fd, -1
@@ -79,7 +95,6 @@ class ShardFile:
             self._committed = True
         except OSError as error:
             raise output_error(path, error) from None
-        return self._hash.hexdigest()
 
     def __exit__(
         self,

@@ -8,6 +8,7 @@ page of PROT_NONE behind them, and then before them; test_bounds does so.
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import io
 import mmap
 import os
@@ -24,7 +25,7 @@ from PIL import Image
 from fastbucket import resize
 from fastbucket.decode import turbo
 from fastbucket.geometry import Size
-from fastbucket.kernels import chroma, jpegheader, signature, tarheader, tarwalk, window
+from fastbucket.kernels import chroma, jpegheader, sha256, signature, tarheader, tarwalk, window
 from fastbucket.resize import Resizer
 
 _PAGE = mmap.PAGESIZE
@@ -120,8 +121,38 @@ def decodes(chance: random.Random, front: bool, rounds: int) -> None:
         _kept.clear()
 
 
-STEPS = {"resample": resampling, "headers": headers, "chroma": chromas, "walk": walks}
-ROUNDS = {"resample": 150, "headers": 1500, "chroma": 100, "walk": 120, "decode": 100}
+def hashes(chance: random.Random, front: bool, rounds: int) -> None:
+    """Streams of any number of blocks, alone and side by side; their states are fenced too."""
+    if not sha256.available():
+        return
+    for _ in range(rounds):
+        size = sha256.BLOCK * chance.randint(0, 9)
+        pieces = [fence(chance.randbytes(size), front) for _ in range(2)]
+        ours = [sha256.Sha256() for _ in range(2)]
+        for digest in ours:
+            digest._state = fence(digest._state, front)
+        ours[0].update_both(memoryview(pieces[0]), ours[1], memoryview(pieces[1]))
+        ours[1].update(memoryview(pieces[0]))
+        for digest, data in zip(ours, (pieces[0], np.concatenate(pieces[::-1])), strict=True):
+            assert digest.hexdigest() == hashlib.sha256(data).hexdigest()
+        _kept.clear()
+
+
+STEPS = {
+    "resample": resampling,
+    "headers": headers,
+    "chroma": chromas,
+    "walk": walks,
+    "sha256": hashes,
+}
+ROUNDS = {
+    "resample": 150,
+    "headers": 1500,
+    "chroma": 100,
+    "walk": 120,
+    "decode": 100,
+    "sha256": 100,
+}
 
 
 def main(name: str) -> None:

@@ -20,7 +20,7 @@ from click.testing import CliRunner
 
 import fastbucket
 from fastbucket import Recipe, Resources, RunError
-from fastbucket.captions import application, intake, listing, survey, workspace
+from fastbucket.captions import application, beside, intake, listing, rewrite, survey, workspace
 from fastbucket.captions.store import Sample, Store
 from fastbucket.captions.text import clean
 from fastbucket.cli import cli
@@ -213,6 +213,62 @@ def test_missing_drop_repacks(out, workers):
     check(out)
     again = application.apply(out)
     assert (again.missing, again.rewritten, again.dropped) == ("drop", 0, report.dropped)
+
+
+def applied_here(out: Path, number: int, each: int) -> dict[str, str]:
+    """Apply a source in this process, `each` shards at a time; what it says of the SHA-256."""
+    setup = {"out": str(out), "chosen": [(number, GEMINI, 0)], "mtime": 0}
+    task = rewrite.ApplyTask(setup)
+    jobs = [rewrite.Job(p.parent.name, int(p.stem[6:]), "?") for p in exported.shards(out)]
+    found = {}
+    for at in range(0, len(jobs), each):
+        group = jobs[at : at + each]
+        for job, done in zip(group, task(group, lambda n: None), strict=True):
+            assert done.changed
+            path = out / rewrite.shard_path(job.bucket_id, job.number)
+            assert done.final.bytes == path.stat().st_size
+            found[path.relative_to(out).as_posix()] = done.final.sha256
+    return found
+
+
+@pytest.mark.parametrize("sha", [True, False], ids=["sha", "hashlib"])
+def test_shards_side_by_side(out, tmp_path, monkeypatch, sha):
+    """Of any two sizes, in pieces of any size, with the instructions and without: the same bytes,
+    and the hash that is said of them is theirs."""
+    if sha and not beside.sha256.available():
+        pytest.skip("numba's target has no SHA")
+    monkeypatch.setattr(beside.sha256, "available", lambda: sha)
+    keys = keys_of(out)
+    number = put(out, GEMINI, {key: "word " * (7 * n * n % 997 + 1) for n, key in enumerate(keys)})
+    wanted = None
+    for piece, each in ((beside.PIECE, 1), (beside.PIECE, 2), (512, 2), (7 * 512, 2), (1 << 16, 2)):
+        copy = tmp_path / f"{piece}-{each}"
+        shutil.copytree(out, copy)
+        monkeypatch.setattr(beside, "PIECE", piece)
+        said = applied_here(copy, number, each)
+        assert said == exported.digests(copy)
+        assert images(copy) == images(out)
+        wanted = wanted or said
+        assert said == wanted
+
+
+def test_a_shard_that_is_cut_short_meanwhile(out, monkeypatch):
+    """Is an error with its name, and what stood there stays."""
+    number = put(out, GEMINI, dict.fromkeys(keys_of(out), "words"))
+    path = exported.shards(out)[0]
+    plan = rewrite.ApplyTask._plan
+
+    def cut(self, job):
+        made = plan(self, job)
+        with open(path, "r+b") as file:
+            file.truncate(path.stat().st_size // 2)
+        return made
+
+    monkeypatch.setattr(rewrite.ApplyTask, "_plan", cut)
+    with pytest.raises(RunError, match="shorter") as error:
+        applied_here(out, number, 1)
+    assert str(path) in str(error.value)
+    assert not list(out.rglob("*.tmp"))
 
 
 def test_nothing_would_be_left(out):
@@ -523,6 +579,14 @@ def test_import_by_other_columns(out, tmp_path):
     assert (report.stored, report.rejected) == (2, "")
 
 
+def _twice() -> bytes:
+    """A Parquet file with two columns of one name."""
+    file = pa.BufferOutputStream()
+    columns = [pa.array([words]) for words in ("k", "a", "b")]
+    pq.write_table(pa.table(columns, names=["key", "caption", "caption"]), file)
+    return file.getvalue().to_pybytes()
+
+
 BAD = {
     "nul.jsonl": (b'{"key": "k", "caption": "a"}\n{"key": "k2", "caption": "a\\u0000b"}\n',
                   "row 2 ('k2'): NUL at character 1"),
@@ -536,6 +600,7 @@ BAD = {
     "columns.csv": (b"id,words\nk,a\n", "there are id, words"),
     "empty.csv": (b"", "no column"),
     "torn.parquet": (b"PAR1 no", "torn.parquet"),
+    "twice.parquet": (_twice(), "2 columns are called caption"),
     "what.txt": (b"", ".jsonl, .csv, .parquet"),
 }  # fmt: skip
 
@@ -550,11 +615,27 @@ def test_a_file_that_cannot_be_taken(out, tmp_path, name):
         intake.take(out, file, GEMINI)
     assert why.replace("'k'", f"'{keys_of(out)[0]}'") in str(error.value)
     with Store.open(out) as store:
-        ((count,),) = store.query(
-            "SELECT count(*) FROM captions JOIN sources ON id = source_id WHERE variant = ?",
-            (GEMINI,),
-        )
-    assert count == 0
+        ((count,),) = store.query("SELECT count(*) FROM sources WHERE variant = ?", (GEMINI,))
+    assert count == 0  # no captions, and no model that another file would then contradict
+    assert not list(tmp_path.glob("*.rejected.jsonl"))
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n", b"\xef\xbb\xbf"])
+def test_a_file_without_rows(out, tmp_path, content):
+    file = tmp_path / "none.jsonl"
+    file.write_bytes(content)
+    report = intake.take(out, file, GEMINI)
+    assert (report.rows, report.stored, report.rejected) == (0, 0, "")
+
+
+def test_a_failed_import_leaves_the_model_as_it_was(out, tmp_path):
+    put(out, GEMINI, {}, model="gemini")
+    file = tmp_path / "bad.jsonl"
+    file.write_text("[]\n")
+    with pytest.raises(RunError, match="no JSON object"):
+        intake.take(out, file, GEMINI, model="another", replace=True)
+    with Store.open(out) as store:
+        assert {s.variant: s.model for s in store.sources()}[GEMINI] == "gemini"
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])

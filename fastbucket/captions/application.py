@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from .. import card, commit, manifest
 from ..engines.local import Local
 from ..errors import RunError
 from ..format import APPLYING, DROP_REASONS, shard_path
+from ..kernels import sha256
 from ..progress import Progress, Silent
 from ..recipe import available_cpus
 from ..state import State
@@ -216,15 +218,28 @@ class _Application:
         total = sum(len(job.pieces) if job.pieces else 0 for job in jobs)
         total += sum(shards[job.bucket_id][job.number] for job in jobs if job.pieces is None)
         self._progress.phase("apply", total, "samples")
+        if not sha256.available():
+            self._progress.say(
+                "this processor has no SHA instructions: hashing takes twice as long"
+            )
         with Local(self._workers, setup, say=self._progress.say) as engine:
-            for job, rewritten in engine.map(_JOB, jobs, self._progress.advance):
-                done[job.bucket_id].append(rewritten)
-                waiting[job.bucket_id] -= 1
-                if job.bucket_id in layouts and not waiting[job.bucket_id]:
-                    repack.conclude(self._out, job.bucket_id, layouts[job.bucket_id])
+            for group, results in engine.map(_JOB, self._groups(jobs), self._progress.advance):
+                for job, rewritten in zip(group, results, strict=True):
+                    done[job.bucket_id].append(rewritten)
+                    waiting[job.bucket_id] -= 1
+                    if job.bucket_id in layouts and not waiting[job.bucket_id]:
+                        repack.conclude(self._out, job.bucket_id, layouts[job.bucket_id])
         for those in done.values():
             those.sort(key=lambda rewritten: rewritten.final.number)
         return done
+
+    def _groups(self, jobs: Sequence[Job]) -> Iterator[list[Job]]:
+        """What a worker does at a time: two shards of a bucket, which are of a size, as their hash
+        side by side costs little more than of one; one where workers would be left without."""
+        each = 1 if len(jobs) < 2 * self._workers else 2
+        for _, those in groupby(jobs, lambda job: job.bucket_id):
+            while group := list(islice(those, each)):
+                yield group
 
     def _jobs(
         self, shards: dict[str, list[int]], layouts: dict[str, repack.Layout]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 from collections.abc import Iterator
@@ -82,14 +83,14 @@ def take(
         raise RunError(f"{file}: the name ends in none of {', '.join(READERS)}")
     rejects = _Rejects(file.with_name(f"{file.stem}.rejected.jsonl"))
     with Store.open(out) as store, rejects:
-        report = ImportReport(store.source(variant, model, prompt, replace), variant)
         samples = Samples(store)
         seen = np.zeros(len(samples), np.bool_)
         lines = reader(file, _Columns(file, id_column, text_column))
         with store.transaction() as connection:
+            report = ImportReport(store.source(variant, model, prompt, replace), variant)
             for rows in _chunks(file, lines):
                 found = samples.find([key for _, _, key, _ in rows])
-                here = np.array([bool(words) for *_, words in rows]) & (found >= 0)
+                here = np.array([bool(words) for *_, words in rows], np.bool_) & (found >= 0)
                 for at in np.flatnonzero(~here).tolist():
                     rejects.add(rows[at], found[at] < 0)
                 # In the order of the ids, so that pages are filled one after the other; of several
@@ -172,9 +173,11 @@ class _Rejects:
     def __enter__(self) -> None:
         self._path.unlink(missing_ok=True)  # of an earlier import
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: object, *error: object) -> None:
         if self._file is not None:
             self._file.close()
+            if kind is not None:  # nothing was taken, and why is told
+                self._path.unlink(missing_ok=True)
 
     def add(self, row: _Row, unmatched: bool) -> None:
         number, name, _, text = row
@@ -231,10 +234,11 @@ def _jsonl(file: Path, columns: _Columns) -> Iterator[tuple[Line, bool]]:
     try:
         with open(file, "rb") as lines:
             for number, raw in enumerate(lines, 1):
+                raw = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
                 if not raw.strip():
                     continue
                 try:
-                    value = json.loads(raw.decode("utf-8-sig" if number == 1 else "utf-8"))
+                    value = json.loads(raw.decode())
                 except (ValueError, RecursionError) as error:
                     raise RunError(f"{file}: row {number}: {error}") from None
                 if not isinstance(value, dict):
@@ -275,10 +279,14 @@ def _parquet(file: Path, columns: _Columns) -> Iterator[tuple[Line, bool]]:
     number = 0
     try:
         with pq.ParquetFile(file) as rows:
-            name, text = columns.choose(rows.schema_arrow.names, 0)
+            names = rows.schema_arrow.names
+            name, text = columns.choose(names, 0)
+            for column in (name, text):
+                if names.count(column) > 1:
+                    raise RunError(f"{file}: {names.count(column)} columns are called {column}")
             for batch in rows.iter_batches(_BATCH, columns=[name, text]):
-                names, texts = batch[name].to_pylist(), batch[text].to_pylist()
-                for one, words in zip(names, texts, strict=True):
+                values = batch[name].to_pylist(), batch[text].to_pylist()
+                for one, words in zip(*values, strict=True):
                     number += 1
                     yield columns.line(number, name, one, words)
     except (pa.ArrowException, UnicodeDecodeError) as error:

@@ -1,25 +1,28 @@
-"""The job of `captions apply`: one shard, with the captions that were chosen for its samples.
+"""The job of `captions apply`: a shard or two, with the captions chosen for their samples.
 
-Image bytes go from a mapping of the old shard to the new one, as they stand in the tar, padding and
-header included; nothing of them is looked at but for the hash. What is made anew of a sample is
-three blocks or so behind its image.
+Image bytes go from the old shard through a buffer into the new one, as they stand in the tar,
+padding and header included; nothing of them is looked at but for the hash. What is made anew of a
+sample is three blocks or so behind its image.
 """
 
 from __future__ import annotations
 
 import hashlib
-import mmap
+import os
+import weakref
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from ..errors import RunError
-from ..format import STATE, TAR_BLOCK, caption_text, shard_path
+from ..format import STATE, TAR_BLOCK, TAR_END, caption_text, shard_path
 from ..progress import Reporter
 from ..shard import ShardFile
+from ..sources import pread
 from ..tar import Headers
-from . import applied
+from . import applied, beside
 from .applied import NONE, Applied
 from .store import Store
 from .walked import Walked, sample_starts, walk
@@ -28,7 +31,7 @@ FOLDER = "captions"
 """Of the state: the marker, journals, and shards that wait for their bucket."""
 
 _OPEN_SHARDS = 4
-"""Shards kept mapped: a repacked one draws on itself and on the bucket's last."""
+"""Shards kept open: a repacked one draws on itself and on the bucket's last."""
 
 _HASHED_BYTES = 1 << 20
 
@@ -77,21 +80,35 @@ def staged_path(out: Path, bucket_id: str, number: int) -> Path:
 
 
 class _Shard:
-    """An open shard: its walk, its bytes, and the captions of its samples by key."""
+    """An open shard: its walk, and the captions of its samples by key. It is closed when nothing
+    refers to it any more."""
 
     def __init__(self, out: Path, store: Store, chosen: Sequence[Chosen], name: tuple[str, int]):
         self.path = out / shard_path(*name)
         self.walked: Walked = walk(self.path)
         self.starts = sample_starts(self.walked)
         self.members: list[list[int]] = self.walked.members.tolist()
-        with open(self.path, "rb") as file:
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        mapped.madvise(mmap.MADV_SEQUENTIAL)
-        self.view = memoryview(mapped)
+        try:
+            self.descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot be read: {error.strerror}") from None
+        weakref.finalize(self, os.close, self.descriptor)
         self.captions: dict[str, tuple[int, str]] = {}  # key -> index into chosen, text
         for at, source in reversed(list(enumerate(chosen))):  # the first of the priority wins
             for key, text in store.query(_CAPTIONS, (source.source_id, *name)):
                 self.captions[key] = at, text
+
+    def read_into(self, views: Sequence[memoryview], at: int) -> None:
+        """The bytes from `at` on, into one piece of memory after the other. No mapping: a file that
+        is cut short or cannot be read is an error with a name."""
+        try:
+            done = os.preadv(self.descriptor, views, at)
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot be read: {error.strerror}") from None
+        if done != sum(map(len, views)):  # a network file system may return less
+            for view in views:
+                view[:] = pread.read(self.descriptor, str(self.path), at, len(view), bytearray())
+                at += len(view)
 
 
 _CAPTIONS = """
@@ -100,8 +117,17 @@ WHERE s.bucket_id = ? AND s.shard = ? AND c.status = 'ok'
 """
 
 
+class _Plan(NamedTuple):
+    """What a job comes to. samples: (shard, index within it) of all; changed: or they stand there
+    already, in a shard of which `kept` tells."""
+
+    samples: list[tuple[_Shard, int]]
+    changed: bool
+    kept: Final | None
+
+
 class ApplyTask:
-    """Brings shards up to date. Called with (Job, report)."""
+    """Brings shards up to date. Called with (jobs, report), of one job or of two."""
 
     def __init__(self, setup: dict[str, Any]) -> None:
         self._out = Path(setup["out"])
@@ -115,35 +141,48 @@ class ApplyTask:
         self._store = Store.open(self._out)
         self._shards: dict[tuple[str, int], _Shard] = {}
 
-    def __call__(self, job: Job, report: Reporter) -> Rewritten:
-        own = None if job.pieces is not None else self._open(job.bucket_id, job.number)
-        if own is not None and not any(self._differs(own, i) for i in range(len(own.members))):
-            sha256 = job.sha256 or _sha256(own.path)
-            final = Final(job.number, len(own.members), own.walked.size, sha256)
-            changed = False
-            samples = [(own, index) for index in range(len(own.members))]
-        else:
-            pieces = job.pieces or []
-            samples = [(self._open(job.bucket_id, shard), index) for shard, index in pieces]
-            if own is not None:
-                samples = [(own, index) for index in range(len(own.members))]
-            path = self._out / shard_path(job.bucket_id, job.number)
-            if job.pieces is not None:
-                path = staged_path(self._out, job.bucket_id, job.number)
-            with ShardFile(path) as shard:
-                for source, index in samples:
-                    shard.add(self._blocks(source, index))
-                sha256 = shard.commit()
-                final = Final(job.number, len(samples), shard.bytes, sha256)
-            changed = True
-        counts = Counter(
-            self._chosen[source.captions[key][0]].source_id
-            for source, index in samples
-            if (key := source.walked.keys[index]) in source.captions
-        )
-        self._shards.pop((job.bucket_id, job.number), None)
-        report(len(samples))
-        return Rewritten(final, changed, dict(counts))
+    def __call__(self, jobs: Sequence[Job], report: Reporter) -> list[Rewritten]:
+        plans = [self._plan(job) for job in jobs]
+        finals = self._write([(job, p) for job, p in zip(jobs, plans, strict=True) if p.changed])
+        done = []
+        for job, plan in zip(jobs, plans, strict=True):
+            counts = Counter(
+                self._chosen[source.captions[key][0]].source_id
+                for source, index in plan.samples
+                if (key := source.walked.keys[index]) in source.captions
+            )
+            final = plan.kept or finals.pop(0)
+            done.append(Rewritten(final, plan.changed, dict(counts)))
+            self._shards.pop((job.bucket_id, job.number), None)
+            report(len(plan.samples))
+        return done
+
+    def _plan(self, job: Job) -> _Plan:
+        if job.pieces is not None:
+            pieces = [(self._open(job.bucket_id, shard), index) for shard, index in job.pieces]
+            return _Plan(pieces, True, None)
+        own = self._open(job.bucket_id, job.number)
+        samples = [(own, index) for index in range(len(own.members))]
+        if any(self._differs(own, index) for _, index in samples):
+            return _Plan(samples, True, None)
+        sha256 = job.sha256 or _sha256(own.path)
+        return _Plan(samples, False, Final(job.number, len(samples), own.walked.size, sha256))
+
+    def _write(self, changed: Sequence[tuple[Job, _Plan]]) -> list[Final]:
+        """The new shards, side by side, each then made visible."""
+        with ExitStack() as stack:
+            files = [stack.enter_context(ShardFile(self._place(job))) for job, _ in changed]
+            digests = beside.write(files, [self._pieces(plan.samples) for _, plan in changed])
+            finals = []
+            for file, sha256, (job, plan) in zip(files, digests, changed, strict=True):
+                file.publish()
+                finals.append(Final(job.number, len(plan.samples), file.bytes, sha256))
+        return finals
+
+    def _place(self, job: Job) -> Path:
+        if job.pieces is not None:
+            return staged_path(self._out, job.bucket_id, job.number)
+        return self._out / shard_path(job.bucket_id, job.number)
 
     def _open(self, bucket_id: str, number: int) -> _Shard:
         """A shard, kept for the next job if that is of the same bucket."""
@@ -166,32 +205,62 @@ class ApplyTask:
     def _differs(self, shard: _Shard, index: int) -> bool:
         text, tail = self._wanted(shard, index)
         _, _, text_at, text_size, json_at, json_size = shard.members[index]
-        end = json_at + json_size
-        return (
-            shard.view[text_at : text_at + text_size] != text
-            or shard.view[end - len(tail) : end] != tail
-        )
+        old = memoryview(bytearray(json_at + json_size - text_at))
+        shard.read_into([old], text_at)
+        return old[:text_size] != text or old[-len(tail) :] != tail
 
-    def _blocks(self, shard: _Shard, index: int) -> list[bytes]:
-        """The tar blocks of a sample: those of its image from the mapping, the rest made anew."""
+    def _pieces(self, samples: Sequence[tuple[_Shard, int]]) -> Iterator[memoryview]:
+        """The tar of these samples in pieces of beside.PIECE bytes, the last of fewer.
+
+        Every piece lies in the same memory, and is over when the next is asked for. An image is
+        read to its place in it, with one call for it and the old members behind it.
+        """
+        piece, old = memoryview(bytearray(beside.PIECE)), bytearray()
+        filled = 0
+        for count, (shard, index) in enumerate(samples, 1):
+            _, _, text_at, _, json_at, json_size = shard.members[index]
+            at, end = shard.starts[index], text_at - TAR_BLOCK  # the image, header and padding
+            behind = json_at + json_size - end
+            if len(old) < behind:
+                old = bytearray(2 * behind)
+            document = memoryview(old)[json_at - end : behind]
+            while at < end:
+                size = min(end - at, len(piece) - filled)
+                views = [piece[filled : filled + size]]
+                if at + size == end:
+                    views.append(memoryview(old)[:behind])
+                shard.read_into(views, at)
+                at, filled = at + size, filled + size
+                if filled == len(piece):
+                    yield piece
+                    filled = 0
+            made = self._made(shard, index, document)
+            rest = memoryview(made + TAR_END if count == len(samples) else made)
+            while rest:
+                size = min(len(rest), len(piece) - filled)
+                piece[filled : filled + size] = rest[:size]
+                rest, filled = rest[size:], filled + size
+                if filled == len(piece):
+                    yield piece
+                    filled = 0
+        if filled:
+            yield piece[:filled]
+
+    def _made(self, shard: _Shard, index: int, document: memoryview) -> bytes:
+        """The blocks behind the image of a sample, made anew. document: the JSON as it was."""
         text, tail = self._wanted(shard, index)
         key = shard.walked.keys[index]
-        _, _, text_at, _, json_at, json_size = shard.members[index]
-        where = f"{shard.path}: {key}"
-        document = applied.written(bytes(shard.view[json_at : json_at + json_size]), tail, where)
-        return [
-            cast(bytes, shard.view[shard.starts[index] : text_at - TAR_BLOCK]),
-            b"".join(
-                (
-                    self._headers.header(f"{key}.txt".encode(), len(text)),
-                    text,
-                    bytes(-len(text) % TAR_BLOCK),
-                    self._headers.header(f"{key}.json".encode(), len(document)),
-                    document,
-                    bytes(-len(document) % TAR_BLOCK),
-                )
-            ),
-        ]
+        new = applied.written(bytes(document), tail, f"{shard.path}: {key}")
+        return b"".join(
+            (
+                self._headers.header(f"{key}.txt".encode(), len(text)),
+                text,
+                bytes(-len(text) % TAR_BLOCK),
+                self._headers.header(f"{key}.json".encode(), len(new)),
+                new,
+                bytes(-len(new) % TAR_BLOCK),
+            )
+        )
 
 
 def _sha256(path: Path) -> str:

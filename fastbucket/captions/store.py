@@ -162,8 +162,12 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All that is written inside stands in the file afterwards, or none of it."""
+        """All that is written inside stands in the file afterwards, or none of it. One within
+        another is a part of that."""
         with self._named():
+            if self.connection.in_transaction:
+                yield self.connection
+                return
             self.connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self.connection
