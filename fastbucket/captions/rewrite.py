@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from ..errors import RunError
-from ..format import STATE, TAR_BLOCK, caption_text, shard_path
+from ..format import TAR_BLOCK, caption_text, shard_path
 from ..progress import Reporter
+from ..repack.staging import Staging
+from ..repack.walked import Walked, sample_starts, walk
 from ..shard import ShardFile
 from ..tar import Headers
 from . import applied
 from .applied import NONE, Applied
 from .store import Store
-from .walked import Walked, sample_starts, walk
 
 FOLDER = "captions"
 """Of the state: the marker, journals, and shards that wait for their bucket."""
@@ -69,11 +70,6 @@ class Chosen(NamedTuple):
     source_id: int
     variant: str
     rank: int
-
-
-def staged_path(out: Path, bucket_id: str, number: int) -> Path:
-    """Where a shard of a repacked bucket waits for the others."""
-    return out / STATE / FOLDER / f"{bucket_id}-{number:06d}.tar"
 
 
 class _Shard:
@@ -129,7 +125,7 @@ class ApplyTask:
                 samples = [(own, index) for index in range(len(own.members))]
             path = self._out / shard_path(job.bucket_id, job.number)
             if job.pieces is not None:
-                path = staged_path(self._out, job.bucket_id, job.number)
+                path = Staging(self._out, FOLDER).shard(job.bucket_id, job.number)
             with ShardFile(path) as shard:
                 for source, index in samples:
                     shard.add(self._blocks(source, index))
