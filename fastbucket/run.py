@@ -110,6 +110,10 @@ def _start(
     run = _Run(Path(out), recipe or Recipe(), resources or Resources(), progress or Silent(), {})
     if isinstance(sources, (str, os.PathLike)):
         sources = [sources]
+    if licence:
+        from .card import licences
+
+        licences.check(licence)
     excluded = frozenset(exclude)
     archives = locate(sources, splits)
     _check_apart(sources, archives, run.out)
