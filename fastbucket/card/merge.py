@@ -34,7 +34,7 @@ def merge(base: str, edited: str, new: str) -> Merged:
         else:
             lines += mine
             if fresh not in (before, mine):
-                kept += fresh
+                kept += [line for line in fresh if line not in before]
         lines += was[same : same + size]
         at, theirs_at, ours_at = same + size, theirs_same + size, ours_same + size
     return Merged("\n".join(lines), kept)

@@ -47,7 +47,7 @@ class Staging:
     def go_on(self) -> None:
         """After an interruption: carry out the journals there are, and remove shards that wait for
         one that was never written."""
-        for path in sorted(self.folder.glob("p*.json")):
+        for path in sorted(self.folder.glob("p[0-9]*.json")):
             self._carry_out(path.stem)
         for staged in self.folder.glob("*.tar"):
             staged.unlink()
@@ -56,7 +56,7 @@ class Staging:
         """bucket_id -> what the last journal of it says that was carried out."""
         return {
             path.stem: json.loads(path.read_text())["record"]
-            for path in sorted(self.folder.glob("p*.done"))
+            for path in sorted(self.folder.glob("p[0-9]*.done"))
         }
 
     def _carry_out(self, bucket_id: str) -> None:
