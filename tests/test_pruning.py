@@ -276,6 +276,7 @@ def test_unknown_names(out):
 
 def test_a_dry_run_changes_nothing(out):
     keys = keys_of(out)
+    workspace.init(out)
     files = {p: p.stat().st_mtime_ns for p in out.rglob("*")}
     dry = prune(out, keys[::3], dry_run=True)
     assert {p: p.stat().st_mtime_ns for p in out.rglob("*")} == files

@@ -24,7 +24,7 @@ from ..captions.store import Store
 from ..captions.workspace import stamp
 from ..engines.local import Local
 from ..errors import RunError
-from ..format import CAPTIONS, DROP_REASONS, PRUNING, sample_key
+from ..format import CAPTIONS, DROP_REASONS, PRUNING, UNFINISHED, sample_key
 from ..progress import Progress, Silent
 from ..recipe import available_cpus
 from ..repack import layout, places
@@ -96,12 +96,13 @@ def prune(
     root, progress = Path(out), progress or Silent()
     manifest.read(root, "samples are taken out of")  # before a state folder is made
     marker = root / PRUNING
-    if dry_run and marker.is_file():
-        raise RunError(f"samples are being pruned in {root}: run fastbucket prune {root} first")
+    for other, (work, command) in UNFINISHED.items() if dry_run else ():
+        if (root / other).is_file():
+            raise RunError(f"{work} in {root}: run fastbucket {command} {root} again first")
     with nullcontext() if dry_run else State(root, marker=PRUNING) as state:
         try:
-            work = _Pruning(root, workers, progress)
-            report = work.run(dict.fromkeys(names), reason or DETAIL, dry_run)
+            removal = _Pruning(root, workers, progress)
+            report = removal.run(dict.fromkeys(names), reason or DETAIL, dry_run)
         except OSError as error:
             raise commit.output_error(Path(error.filename or root), error) from error
         finally:
@@ -127,7 +128,7 @@ class _Pruning:
     def run(self, names: Mapping[str, None], reason: str, dry_run: bool) -> PruneReport:
         if not names and not self._resumed:
             raise RunError("the lists name no sample")
-        with self._workspace() as store:
+        with nullcontext() if dry_run else self._workspace() as store:
             if self._resumed:
                 self._progress.say("going on with an interrupted run")
                 self._staging.go_on()
