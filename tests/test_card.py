@@ -114,6 +114,13 @@ def test_size_categories_are_the_hubs(drawn_export, total, category):
     assert front(card(manifest, Fields()))["size_categories"] == [category]
 
 
+def test_images_that_were_not_touched(drawn_export):
+    manifest = copy.deepcopy(drawn_export.manifest)
+    assert "stored as they are" not in card(manifest, Fields())
+    manifest["image_codec"]["mode"] = "passthrough_jpeg"
+    assert "Plain JPEGs are stored as they are" in card(manifest, Fields())
+
+
 @pytest.mark.parametrize("licence", ["", "cc-by-4.0", "apache-2.0", "other"])
 def test_licence(drawn_export, licence):
     facts = front(card(drawn_export.manifest, Fields(licence=licence)))

@@ -236,8 +236,10 @@ def _filtering(counts: Mapping[str, Any]) -> list[str]:
 
 def _processing(manifest: Mapping[str, Any]) -> list[str]:
     codec, recipe = manifest["image_codec"], manifest["recipe"]
+    as_it_is = codec["mode"] == "passthrough_jpeg"
     return [
-        "EXIF orientation applied, sRGB, 8 bit; antialiased bicubic resize that covers the target "
+        ("Plain JPEGs are stored as they are in the source. Of all others: " if as_it_is else "")
+        + "EXIF orientation applied, sRGB, 8 bit; antialiased bicubic resize that covers the target "
         f"of the bucket, crop ({recipe['crop_strategy']}), never upsampled; JPEG quality "
         f"{codec['quality']}, chroma {codec['subsampling_policy']}"
         + (
