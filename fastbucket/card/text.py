@@ -239,8 +239,8 @@ def _processing(manifest: Mapping[str, Any]) -> list[str]:
     as_it_is = codec["mode"] == "passthrough_jpeg"
     return [
         ("Plain JPEGs are stored as they are in the source. Of all others: " if as_it_is else "")
-        + "EXIF orientation applied, sRGB, 8 bit; antialiased bicubic resize that covers the target "
-        f"of the bucket, crop ({recipe['crop_strategy']}), never upsampled; JPEG quality "
+        + "EXIF orientation applied, sRGB, 8 bit; antialiased bicubic resize that covers the "
+        f"target of the bucket, crop ({recipe['crop_strategy']}), never upsampled; JPEG quality "
         f"{codec['quality']}, chroma {codec['subsampling_policy']}"
         + (
             f" (4:4:4 below scale {codec['adaptive_scale_threshold']}, else 4:2:0)"
