@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .errors import RunError, SampleError
+    from .pruning import prune
     from .recipe import Recipe, Resources
     from .report import Report
     from .run import export, plan
@@ -32,6 +33,7 @@ __all__ = [
     "Transcoder",
     "export",
     "plan",
+    "prune",
     "verify",
 ]
 
@@ -47,6 +49,7 @@ _HOMES = {
     "Transcoder": "transcode",
     "export": "run",
     "plan": "run",
+    "prune": "pruning",
     "verify": "verification",
 }
 

@@ -21,7 +21,15 @@ CAPTIONS = "captions.sqlite"
 STATE = ".fastbucket"
 """Working state of an unfinished export, inside the output folder; gone when it is complete."""
 APPLYING = f"{STATE}/captions/applying.json"
-"""There while captions are being applied to a complete export: its manifest does not hold then."""
+EARLIER = f"{STATE}/manifest.earlier.json"
+"""The manifest of the export that --overwrite cleared away: its card is still there."""
+PRUNING = f"{STATE}/pruning/pruning.json"
+UNFINISHED = {
+    APPLYING: ("captions are being applied", "captions apply"),
+    PRUNING: ("samples are being pruned", "prune"),
+}
+"""Marker -> what goes on, and the command that goes on with it. There while a complete export is
+changed: its manifest does not hold then."""
 
 MEMBERS = ("jpg", "txt", "json")
 """Suffixes of a sample's members, in the order in which they stand in the tar."""

@@ -55,19 +55,23 @@ def bucket_facts(buckets: Sequence[Bucket], finals: Mapping[int, Sequence[Final]
             "target_w": bucket.target.width,
             "target_h": bucket.target.height,
             "count": sum(final.samples for final in finals[index]),
-            "shards": [
-                {
-                    "path": shard_path(bucket.id, final.number),
-                    "count": final.samples,
-                    "bytes": final.bytes,
-                    "sha256": final.sha256,
-                }
-                for final in finals[index]
-            ],
+            "shards": [shard_facts(bucket.id, *final) for final in finals[index]],
         }
         for index, bucket in enumerate(buckets)
         if finals.get(index)
     ]
+
+
+def shard_facts(
+    bucket_id: str, number: int, samples: int, size: int, sha256: str
+) -> dict[str, Any]:
+    """What the manifest says of a shard. size: bytes of the tar."""
+    return {
+        "path": shard_path(bucket_id, number),
+        "count": samples,
+        "bytes": size,
+        "sha256": sha256,
+    }
 
 
 def make(
@@ -126,6 +130,22 @@ def make(
 def write(out: Path, facts: dict[str, Any]) -> None:
     """Commit the manifest, and with it the export."""
     commit.write_text(out / MANIFEST, json.dumps(facts, ensure_ascii=False, indent=2) + "\n")
+
+
+def read(out: Path, what: str) -> dict[str, Any]:
+    """The manifest of a complete export. what: is done to one, for the message. Raises RunError
+    where there is none."""
+    try:
+        facts = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(
+            f"{out}: no {MANIFEST}; {what} a complete export (fastbucket export)"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise RunError(f"cannot read {out / MANIFEST}: {error}") from None
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+        raise RunError(f"{out / MANIFEST} is no manifest of {FORMAT}")
+    return facts
 
 
 def software() -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,15 @@ import numpy as np
 import pyarrow as pa
 
 from . import card, catalogue, fill, manifest, meta, planning
-from .format import CAPTION_SOURCE, CAPTION_SOURCE_ID, DROP_REASONS, INPUT_ERRORS, STATE, image_id
+from .format import (
+    CAPTION_SOURCE,
+    CAPTION_SOURCE_ID,
+    DROP_REASONS,
+    EARLIER,
+    INPUT_ERRORS,
+    STATE,
+    image_id,
+)
 from .recipe import Recipe
 from .records import Drop, Record
 from .report import BAD_INPUTS_SHOWN, BadInput, BucketCount, Report
@@ -83,6 +91,7 @@ def finish(
     report: Report,
     excluded: int,
     licence: str,
+    say: Callable[[str], None],
 ) -> None:
     """Fill the gaps, then write meta/, the card and last the manifest; complete the report."""
     size = recipe.shard_size
@@ -124,7 +133,7 @@ def finish(
         manifest.bucket_facts(made.buckets, finals),
         [_caption_source(report.captions)] if report.captions else [],
     )
-    card.write(out, card.card(facts, made.carried, licence))
+    card.renew(out, card.earlier(out / EARLIER), facts, say, licence)
     manifest.write(out, facts)
     _count_buckets(report, facts)
 
@@ -166,6 +175,7 @@ def complete(out: Path, facts: dict[str, Any]) -> Report:
         dropped=dict(facts["counts"]["dropped"]),
         buckets=[],
         captions=sum(source["count"] for source in facts["caption_sources"]),
+        pruned=facts["counts"].get("pruned", 0),
         broken_archives=[(b["archive"], b["why"]) for b in facts["source"]["broken"]],
     )
     _count_buckets(report, facts)

@@ -157,28 +157,36 @@ def make(
         recipe.next_bucket_max_crop,
     )
     reason[(reason == 0) & ~fits] = REASON["too_small"]
+    listed = np.zeros(reason.size, np.bool_)
     if excluded:
         for archive, table, start in zip(archives, tables, starts, strict=False):
             for at, key in enumerate(table.column("key").to_pylist()):
                 name = image_id(archive.id_prefix, text(key))
                 if name in excluded or sample_key(name) in excluded:
-                    reason[start + at] = REASON["excluded"]
+                    listed[start + at] = True
+    # What an excluded sample would have driven out as its copy is not to come in its stead: so a
+    # pruned export and one made anew without the same samples hold the same.
+    would_stay = listed & (reason == 0)
+    reason[listed] = REASON["excluded"]
 
     source = _Rows(archives, tables, starts, progress or Silent())
     if recipe.missing_caption_policy == "drop":
-        kept = np.flatnonzero(reason == 0)
-        reason[kept[~_captioned(source, kept, recipe.caption_field)]] = REASON["no_caption"]
+        rows = np.flatnonzero((reason == 0) | would_stay)
+        without = rows[~_captioned(source, rows, recipe.caption_field)]
+        reason[without[~listed[without]]] = REASON["no_caption"]
+        would_stay[without] = False
     if recipe.duplicates == "drop":
-        kept = np.flatnonzero(reason == 0)
+        rows = np.flatnonzero((reason == 0) | would_stay)
         repeated = dedup.duplicates(
-            whole("image_size")[kept],
-            width[kept],
-            height[kept],
-            lambda rows, limit: source.read(
-                "dedup" if limit else "dedup, whole", kept[rows], "image", limit
+            whole("image_size")[rows],
+            width[rows],
+            height[rows],
+            lambda which, limit: source.read(
+                "dedup" if limit else "dedup, whole", rows[which], "image", limit
             ),
         )
-        reason[kept[repeated]] = REASON["duplicate"]
+        repeats = rows[repeated]
+        reason[repeats[~listed[repeats]]] = REASON["duplicate"]
 
     kept = np.flatnonzero(reason == 0)
     order = kept[np.argsort(bucket[kept], kind="stable")]

@@ -42,6 +42,7 @@ class Report:
     dropped: dict[str, int]
     buckets: list[BucketCount]
     captions: int = 0
+    pruned: int = 0  # of the excluded, those taken out of the complete export
     bytes_in: int = 0  # of the kept samples' images, in their source
     bytes_out: int = 0  # of all shards; estimated in a dry run
     seconds: dict[str, float] = field(default_factory=dict)  # by phase

@@ -110,16 +110,21 @@ def _start(
     run = _Run(Path(out), recipe or Recipe(), resources or Resources(), progress or Silent(), {})
     if isinstance(sources, (str, os.PathLike)):
         sources = [sources]
+    if licence:
+        from .card import licences
+
+        licences.check(licence)
     excluded = frozenset(exclude)
     archives = locate(sources, splits)
     _check_apart(sources, archives, run.out)
     listing = [KINDS[archive.kind].listing(archive) for archive in archives]
     stamps = {archive.path: KINDS[archive.kind].stamp(archive) for archive in archives}
     export_id = _export_id(run.recipe, listing, excluded)
+    whole_id = _export_id(run.recipe, listing, frozenset())
     with State(run.out, overwrite and not dry) as state:
         if dry:
             state.prepare()
-        elif (done := state.claim(export_id, run.recipe, stamps)) is not None:
+        elif (done := state.claim(export_id, run.recipe, stamps, whole_id)) is not None:
             from . import outcome
 
             state.remove()
@@ -171,7 +176,17 @@ def _work(
                 "trusted. Use --overwrite to start afresh"
             )
     with run.timed("finish"):
-        outcome.finish(run.out, run.recipe, made, tables, records, report, len(excluded), licence)
+        outcome.finish(
+            run.out,
+            run.recipe,
+            made,
+            tables,
+            records,
+            report,
+            len(excluded),
+            licence,
+            run.progress.say,
+        )
     report.status = "exported"
     return report
 

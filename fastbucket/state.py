@@ -28,7 +28,17 @@ from typing import Any, TextIO
 from . import commit
 from .commit import TEMPORARY
 from .errors import RunError
-from .format import APPLYING, BUCKETS, CAPTIONS, CARD, FORMAT, MANIFEST, META, STATE
+from .format import (
+    BUCKETS,
+    CAPTIONS,
+    CARD,
+    EARLIER,
+    FORMAT,
+    MANIFEST,
+    META,
+    STATE,
+    UNFINISHED,
+)
 from .recipe import Recipe
 from .software import installed
 
@@ -42,7 +52,8 @@ _CLEARING = {"export_id": "", "recipe": {}, "stamps": {}}
 class State:
     """The state folder of one output, locked while in use."""
 
-    def __init__(self, out: Path, overwrite: bool = False, applying: bool = False) -> None:
+    def __init__(self, out: Path, overwrite: bool = False, marker: str = "") -> None:
+        """marker: that of format.UNFINISHED which the work at hand puts down itself."""
         self.out = out
         self.path = out / STATE
         self._claimed = False
@@ -55,11 +66,7 @@ class State:
                 self._lock.flush()
                 if overwrite and self._is_ours():
                     self._clear()
-            if not applying and (out / APPLYING).is_file() and (out / MANIFEST).is_file():
-                raise RunError(
-                    f"captions are being applied in {out}: run fastbucket captions apply {out} "
-                    "again first, or use --overwrite to start the export afresh"
-                )
+            self._check_finished(marker)
         except BaseException:
             self._close()
             raise
@@ -82,9 +89,18 @@ class State:
         with suppress(OSError):  # what the lock's buffer held, on a full disk
             self._lock.close()
 
+    def _check_finished(self, own: str) -> None:
+        """Whether no other work on the complete export here was interrupted."""
+        for marker, (work, command) in UNFINISHED.items():
+            if marker != own and (self.out / marker).is_file() and (self.out / MANIFEST).is_file():
+                raise RunError(
+                    f"{work} in {self.out}: run fastbucket {command} {self.out} again first, or "
+                    "export with --overwrite to start afresh"
+                )
+
     def _is_ours(self) -> bool:
         """Whether there is an export here, finished or not; a README.md is in many a folder."""
-        if (self.path / "run.json").is_file():
+        if (self.path / "run.json").is_file() or (self.out / EARLIER).is_file():
             return True
         try:
             facts = json.loads((self.out / MANIFEST).read_text())
@@ -97,13 +113,17 @@ class State:
 
         First run.json says so: whoever is killed in between leaves a folder that is known as ours,
         and in which no run goes on with half of a state. Then the manifest: without it nothing
-        looks complete. run.json last.
+        looks complete; it waits in the state, for the card: that stays, with what its user added,
+        until the next one is written. run.json last.
         """
         run = self.path / "run.json"
         commit.write_text(run, json.dumps(_CLEARING))
-        for name in (MANIFEST, CARD):
-            (self.out / name).unlink(missing_ok=True)
-        commit.fsync_directory(self.out)
+        manifest, earlier = self.out / MANIFEST, self.out / EARLIER
+        if manifest.is_file():
+            commit.rename(manifest, earlier)
+            commit.fsync_directory(self.out)
+        elif not earlier.is_file():
+            commit.write_text(earlier, "null\n")
         self.sweep()
         for folder in (self.path / "shards", self.out / META, self.out / BUCKETS):
             if folder.is_symlink():  # to a larger disk, say: that is emptied, and the link stays
@@ -112,30 +132,33 @@ class State:
             elif folder.is_dir():
                 shutil.rmtree(folder)
         for inside in self.path.iterdir():
-            if inside.name not in ("lock", run.name, *keep):
+            if inside.name not in ("lock", run.name, earlier.name, *keep):
                 shutil.rmtree(inside) if inside.is_dir() else inside.unlink()
         run.unlink()
 
     def claim(
-        self, export_id: str, recipe: Recipe, stamps: Mapping[str, str]
+        self, export_id: str, recipe: Recipe, stamps: Mapping[str, str], whole_id: str = ""
     ) -> dict[str, Any] | None:
         """Take the folder for this export, fresh or half-done.
 
-        stamps: path of each archive -> its state (size and time). Returns the manifest where this
-        very export is complete. Raises RunError where the folder holds another one, complete or
-        with finished shards, with the difference; or where a source changed under a half-done one.
+        stamps: path of each archive -> its state (size and time). whole_id: of the same export
+        with nothing excluded. Returns the manifest where this very export is complete. Raises
+        RunError where the folder holds another one, complete or with finished shards, with the
+        difference; or where a source changed under a half-done one.
         """
         with _writing(self.out):
-            return self._claim(export_id, recipe, stamps)
+            return self._claim(export_id, recipe, stamps, whole_id)
 
     def _claim(
-        self, export_id: str, recipe: Recipe, stamps: Mapping[str, str]
+        self, export_id: str, recipe: Recipe, stamps: Mapping[str, str], whole_id: str
     ) -> dict[str, Any] | None:
         manifest, run = self.out / MANIFEST, self.path / "run.json"
         if manifest.is_file():
             facts = _load(manifest)
             if facts.get("export_id") == export_id:
                 return facts
+            if facts.get("export_id") == whole_id:
+                self._refuse_exclusion(facts)
             self._refuse("a complete export", facts.get("recipe", {}), recipe)
         if run.is_file():
             self._check_same(_load(run), export_id, recipe, stamps)
@@ -227,11 +250,21 @@ class State:
             difference = Recipe.from_json(values).difference(recipe)
         except RunError as error:  # of a version with other fields
             difference = [str(error)]
-        reason = "; ".join(difference) or "another source"
+        reason = "; ".join(difference) or "another source, or another --exclude"
         self._leave()
         raise RunError(
             f"{self.out} holds {what} of another kind ({reason}). Use --overwrite to start afresh, "
             "or choose another folder"
+        )
+
+    def _refuse_exclusion(self, facts: dict[str, Any]) -> None:
+        pruned = facts.get("counts", {}).get("pruned", 0)
+        without = f", from which {pruned} samples were pruned since" if pruned else ""
+        self._leave()
+        raise RunError(
+            f"{self.out} holds this export, made without --exclude{without}. fastbucket prune "
+            f"{self.out} LIST takes the listed samples out of it; --overwrite exports afresh "
+            "without them"
         )
 
     def _refuse_changed(self, before: Mapping[str, str], now: Mapping[str, str]) -> None:

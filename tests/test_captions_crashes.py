@@ -26,7 +26,7 @@ BOTH = [FIRST, SECOND]
 LAUNCHER = """
 import json, os, signal, sys
 from pathlib import Path
-from fastbucket.captions import application, places, rewrite
+from fastbucket.captions import application, rewrite
 from fastbucket import card, manifest
 
 class Here:

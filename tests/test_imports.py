@@ -22,8 +22,8 @@ ORDER = (
     "progress", "report", "stopwatch",
     "catalogue", "sidecar", "kernels", "decode", "sources", "dedup", "planning",
     "resize", "encode", "orientation", "transcode",
-    "tar", "shard", "records", "task", "fill", "meta", "manifest", "card", "outcome",
-    "state", "engines", "scan", "run", "captions", "verification",
+    "tar", "shard", "records", "task", "fill", "meta", "manifest", "state", "card", "outcome",
+    "engines", "scan", "run", "repack", "captions", "pruning", "verification",
     "draw", "segments", "timm_tars", "drawn_source", "bench",
     "cli", "__main__",
 )  # fmt: skip
@@ -40,13 +40,14 @@ NATIVE = {
     "rich": {"cli", "progress"},
     "multiprocessing": {"engines"},
     "webdataset": set(),
+    "yaml": {"card"},
     "PIL": {"encode"},
     "torch": set(),
 }
 
 HEAVY = (
     "numba", "numpy", "pyvips", "simplejpeg", "pyarrow", "rich", "webdataset", "PIL", "torch",
-    "datasets", "httpx", "multiprocessing", "llvmlite", "cffi",
+    "datasets", "httpx", "yaml", "multiprocessing", "llvmlite", "cffi",
 )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import io
 import json
@@ -10,13 +11,19 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from types import SimpleNamespace
 
 import exported
 import numpy as np
 import pytest
+from conftest import Export
 from PIL import Image
 
-from fastbucket.card import LOADING
+from fastbucket.captions import application, workspace
+from fastbucket.captions.store import Store
+from fastbucket.card import LOADING, edit
+from fastbucket.pruning import prune
+from fastbucket.verification import verify
 
 # Shortcomings of the loaders, not ours.
 IGNORED = [
@@ -120,6 +127,58 @@ def test_datasets_of_one_bucket(drawn_export, cache):
     assert found == [(bucket["target_w"], bucket["target_h"])] * bucket["count"]
 
 
+STRANGERS = (
+    "report.html", "suspects.html", "suspects.jsonl", "index/wids.json",
+    "index/p1152x832/shard-000000.json", "notes.csv", "LICENSE",
+)  # fmt: skip
+"""What other commands, and people, put into the folder of an export."""
+
+
+@pytest.fixture(scope="module")
+def curated(drawn_export, tmp_path_factory) -> Export:
+    """An export that has been through everything: captions, prune, a card with all that a user can
+    say; with other files beside it."""
+    out = tmp_path_factory.mktemp("curated") / "out"
+    shutil.copytree(drawn_export.out, out)
+    workspace.init(out)
+    keys = [sample.key for sample in drawn_export.samples]
+    with Store.open(out) as store:
+        number = store.source("caption_one", "model: 'one'")
+        store.put(number, [(key, f"Of {key}", "ok", "") for key in keys[::2]])
+    application.apply(out, ["caption_one", "caption_source"], workers=1)
+    prune(out, keys[1::4], workers=1)
+    edit(out, "Octopuses: 'a' #1", "cc-by-4.0", "https://example.org/x", "Notes: - a\n\n---\n")
+    for name in STRANGERS:
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text('{"key": "stranger"}\n')
+    return dataclasses.replace(drawn_export, out=out)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("whole", [False, True])
+def test_datasets_of_a_curated_export(curated, cache, streaming, whole):
+    """All of it, or one bucket; and nothing of what lies beside."""
+    import datasets
+
+    name = "p1152x832"
+    samples = [s for s in exported.samples(curated.out) if whole or s.json["bucket_id"] == name]
+    assert len(samples) > 1
+    rows = datasets.load_dataset(
+        str(curated.out), *([] if whole else [name]), split="train", streaming=streaming,
+        cache_dir=cache,
+    )  # fmt: skip
+    check_rows(rows, SimpleNamespace(samples=samples))
+
+
+def test_configurations_of_a_curated_export(curated, cache):
+    import datasets
+
+    names = datasets.get_dataset_config_names(str(curated.out), cache_dir=cache)
+    buckets = exported.manifest(curated.out)["buckets"]
+    assert names == ["default", *(bucket["bucket_id"] for bucket in buckets)]
+    assert verify(curated.out, fast=True, workers=1).problems == []
+
+
 def test_tarfile(any_export):
     """Names and order; content is read by all the other tests through tarfile."""
     count = 0
@@ -194,8 +253,11 @@ def test_torch_dataloader_of_two_workers(any_export, tmp_path):
 
 def test_the_snippet_of_the_card_runs(drawn_export, tmp_path):
     """What the card tells people to type, typed."""
-    code = LOADING.split("```")[1].removeprefix("python\n").format(path=drawn_export.out)
-    code += "\nprint(caption.strip() != '!', dataset.features['txt'].dtype)\n"
+    bucket = drawn_export.manifest["buckets"][-1]
+    text = LOADING.format(path=drawn_export.out, bucket=bucket["bucket_id"])
+    first, second = (part.removeprefix("python\n") for part in text.split("```")[1::2])
+    code = f"{first}\nprint(caption.strip() != '!', dataset.features['txt'].dtype)\n"
+    code += f"{second}\nprint(len(dataset))\n"
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -204,7 +266,7 @@ def test_the_snippet_of_the_card_runs(drawn_export, tmp_path):
         env={**os.environ, "HF_HOME": str(tmp_path)},
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["True", "string"]
+    assert done.stdout.split() == ["True", "string", str(bucket["count"])]
 
 
 def test_loading_leaves_the_export_as_it_is(drawn_export):

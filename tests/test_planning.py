@@ -94,7 +94,8 @@ def test_each_reason(tmp_path):
 
 def test_which_reason_comes_first(tmp_path):
     """The order of DROP_REASONS: excluded before all, then the header, the size, the caption, and
-    only among the rest duplicates: what is dropped makes nobody else one."""
+    only among the rest duplicates: what is dropped makes nobody else one, unless it is excluded and
+    would have stayed."""
     everything = [
         ({"reason": REASON["no_image"], "width": 0, "height": 0, "image": None}, "no_image"),
         ({"reason": REASON["unreadable"], "width": 0, "height": 0}, "unreadable"),
@@ -115,7 +116,19 @@ def test_which_reason_comes_first(tmp_path):
 def test_exclusion_by_id_and_by_key(tmp_path):
     source = Source(tmp_path, a=[{}, {}, {"image": b"a 0"}], b=[{}])
     listed = ["a/0", sample_key("b/0"), "a", "0", "b/1", ""]
-    assert source.fates(listed) == ["excluded", "", "", "excluded"]  # the repetition is the first
+    assert source.fates(listed) == ["excluded", "", "duplicate", "excluded"]
+    assert source.fates(["a/2"]) == ["", "", "excluded", ""]
+    assert source.fates(listed, duplicates="keep") == ["excluded", "", "", "excluded"]
+
+
+def test_copies_of_an_excluded_sample(tmp_path):
+    small, bare = {"width": 300, "height": 200, "image": b"s"}, {"text": b"", "image": b"b"}
+    captioned = {"text": b"words", "image": b"b"}
+    source = Source(tmp_path, a=[small, {**small, "width": 640, "height": 480}, bare, captioned])
+    fields = {"missing_caption_policy": "drop"}
+    source_fates = source.fates(["a/0", "a/2"], **fields)
+    assert source_fates == ["excluded", "no_caption", "excluded", ""]
+    assert source.fates(["a/3"], **fields)[2:] == ["no_caption", "excluded"]
 
 
 def test_max_pixels_is_inclusive_and_does_not_overflow(tmp_path):

@@ -27,12 +27,13 @@ from ..format import APPLYING, DROP_REASONS, shard_path
 from ..kernels import sha256
 from ..progress import Progress, Silent
 from ..recipe import available_cpus
+from ..repack import layout, places
+from ..repack.staging import Staging
+from ..repack.walked import shard_files
 from ..state import State
-from . import places, repack, selection
-from .cards import updated
-from .rewrite import Chosen, Final, Job, Rewritten
+from . import selection
+from .rewrite import FOLDER, Chosen, Job, Rewritten
 from .store import Store
-from .walked import shard_files
 from .workspace import manifest_of, stamp
 
 _JOB = "fastbucket.captions.rewrite:ApplyTask"
@@ -78,7 +79,7 @@ def apply(
     start = time.monotonic()
     root, progress = Path(out), progress or Silent()
     manifest_of(root)  # before a state folder is made
-    with State(root, applying=True) as state:
+    with State(root, marker=APPLYING) as state:
         try:
             report = _Application(root, priority, missing, workers, progress).run()
             state.remove()
@@ -101,6 +102,7 @@ class _Application:
         self._workers = workers or available_cpus()
         self._facts = manifest_of(out)
         self._marker = out / APPLYING
+        self._staging = Staging(out, FOLDER)
         self._resumed = self._marker.is_file()
         usual = _settings(self._marker) if self._resumed else _of_manifest(self._facts)
         self._named = bool(priority)
@@ -120,7 +122,7 @@ class _Application:
             settings = {"priority": self._priority, "missing": self._missing}
             if self._resumed:
                 self._progress.say("going on with an interrupted run")
-                repack.go_on(self._out)
+                self._staging.go_on()
                 self._settle(store)
             shards = self._shards(store)
             layouts = self._layouts(store, sources, shards)
@@ -135,7 +137,7 @@ class _Application:
 
     def _settle(self, store: Store) -> None:
         """meta/ and the workspace say again where every sample is."""
-        kept = places.into_meta(self._out, found := places.from_shards(self._out))
+        kept = places.into_meta(self._out, found := places.from_shards(self._out), "no_caption")
         if kept != len(found.keys):
             raise RunError(
                 f"{self._out}: {len(found.keys)} samples in the shards, {kept} of them in meta/; "
@@ -176,7 +178,7 @@ class _Application:
 
     def _layouts(
         self, store: Store, sources: Sequence[Chosen], shards: dict[str, list[int]]
-    ) -> dict[str, repack.Layout]:
+    ) -> dict[str, layout.Layout]:
         """How the buckets are repacked that lose samples."""
         if self._missing != "drop":
             return {}
@@ -189,7 +191,7 @@ class _Application:
                 "nothing would be left"
             )
         return {
-            bucket_id: repack.layout(
+            bucket_id: layout.layout(
                 sum(shards[bucket_id]), [size * shard + at for shard, at in gone], size
             )
             for bucket_id, gone in without.items()
@@ -199,7 +201,7 @@ class _Application:
         self,
         sources: Sequence[Chosen],
         shards: dict[str, list[int]],
-        layouts: dict[str, repack.Layout],
+        layouts: dict[str, layout.Layout],
     ) -> dict[str, list[Rewritten]]:
         """All shards, and the renames of each repacked bucket when its last one is staged."""
         setup = {
@@ -211,10 +213,10 @@ class _Application:
         jobs = list(self._jobs(shards, layouts))
         waiting = Counter(job.bucket_id for job in jobs)
         done: dict[str, list[Rewritten]] = {bucket_id: [] for bucket_id in shards}
-        for bucket_id, layout in layouts.items():
+        for bucket_id, made in layouts.items():
             self._moved = True
-            if not layout.shards:
-                repack.conclude(self._out, bucket_id, layout)
+            if not made.shards:
+                self._staging.conclude(bucket_id, made)
         total = sum(len(job.pieces) if job.pieces else 0 for job in jobs)
         total += sum(shards[job.bucket_id][job.number] for job in jobs if job.pieces is None)
         self._progress.phase("apply", total, "samples")
@@ -228,7 +230,7 @@ class _Application:
                     done[job.bucket_id].append(rewritten)
                     waiting[job.bucket_id] -= 1
                     if job.bucket_id in layouts and not waiting[job.bucket_id]:
-                        repack.conclude(self._out, job.bucket_id, layouts[job.bucket_id])
+                        self._staging.conclude(job.bucket_id, layouts[job.bucket_id])
         for those in done.values():
             those.sort(key=lambda rewritten: rewritten.final.number)
         return done
@@ -242,7 +244,7 @@ class _Application:
                 yield group
 
     def _jobs(
-        self, shards: dict[str, list[int]], layouts: dict[str, repack.Layout]
+        self, shards: dict[str, list[int]], layouts: dict[str, layout.Layout]
     ) -> Iterator[Job]:
         known = {
             shard["path"]: shard["sha256"]
@@ -250,11 +252,11 @@ class _Application:
             for shard in bucket["shards"]
         }
         for bucket_id, counts in shards.items():
-            layout = layouts.get(bucket_id)
-            for number in range(layout.shards if layout else len(counts)):
+            made = layouts.get(bucket_id)
+            for number in range(made.shards if made else len(counts)):
                 # After an interruption the manifest may speak of a shard that is no more.
                 sha256 = "" if self._resumed else known[shard_path(bucket_id, number)]
-                pieces = layout.pieces.get(number) if layout else None
+                pieces = made.pieces.get(number) if made else None
                 yield Job(bucket_id, number, sha256, pieces)
 
     def _updated_facts(self, store: Store, done: dict[str, list[Rewritten]]) -> dict[str, Any]:
@@ -264,7 +266,7 @@ class _Application:
             finals = [rewritten.final for rewritten in done.get(bucket["bucket_id"], [])]
             if finals:
                 count = sum(final.samples for final in finals)
-                shards = [_shard_facts(bucket["bucket_id"], final) for final in finals]
+                shards = [manifest.shard_facts(bucket["bucket_id"], *final) for final in finals]
                 buckets.append({**bucket, "count": count, "shards": shards})
         exported = sum(bucket["count"] for bucket in buckets)
         dropped = dict(self._facts["counts"]["dropped"])
@@ -281,7 +283,7 @@ class _Application:
             **self._facts,
             "caption_priority": [{"variant": variant} for variant in self._priority],
             "missing_caption_policy": self._missing,
-            "counts": {"exported": exported, "dropped": dropped},
+            "counts": {**self._facts["counts"], "exported": exported, "dropped": dropped},
             "buckets": buckets,
             "caption_sources": [
                 {**source._asdict(), "count": counts[source.id]}
@@ -292,12 +294,7 @@ class _Application:
 
     def _write(self, facts: dict[str, Any]) -> None:
         """The card, the manifest, and then the marker goes."""
-        text, kept = updated(self._out, self._facts, facts)
-        if text:
-            card.write(self._out, text)
-        if kept:
-            self._progress.say("README.md was edited: its captions line was brought up to date, "
-                               "see to the rest yourself")  # fmt: skip
+        card.renew(self._out, self._facts, facts, self._progress.say)
         if facts != self._facts:
             manifest.write(self._out, facts)
         self._marker.unlink()
@@ -338,13 +335,4 @@ def _of_manifest(facts: dict[str, Any]) -> dict[str, Any]:
     return {
         "priority": [entry["variant"] for entry in facts["caption_priority"]],
         "missing": facts["missing_caption_policy"],
-    }
-
-
-def _shard_facts(bucket_id: str, final: Final) -> dict[str, Any]:
-    return {
-        "path": shard_path(bucket_id, final.number),
-        "count": final.samples,
-        "bytes": final.bytes,
-        "sha256": final.sha256,
     }

@@ -17,15 +17,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import RunError
-from ..format import STATE, TAR_BLOCK, TAR_END, caption_text, shard_path
+from ..format import TAR_BLOCK, TAR_END, caption_text, shard_path
 from ..progress import Reporter
+from ..repack.staging import Staging
+from ..repack.walked import Walked, sample_starts, walk
 from ..shard import ShardFile
 from ..sources import pread
 from ..tar import Headers
 from . import applied, beside
 from .applied import NONE, Applied
 from .store import Store
-from .walked import Walked, sample_starts, walk
 
 FOLDER = "captions"
 """Of the state: the marker, journals, and shards that wait for their bucket."""
@@ -72,11 +73,6 @@ class Chosen(NamedTuple):
     source_id: int
     variant: str
     rank: int
-
-
-def staged_path(out: Path, bucket_id: str, number: int) -> Path:
-    """Where a shard of a repacked bucket waits for the others."""
-    return out / STATE / FOLDER / f"{bucket_id}-{number:06d}.tar"
 
 
 class _Shard:
@@ -181,7 +177,7 @@ class ApplyTask:
 
     def _place(self, job: Job) -> Path:
         if job.pieces is not None:
-            return staged_path(self._out, job.bucket_id, job.number)
+            return Staging(self._out, FOLDER).shard(job.bucket_id, job.number)
         return self._out / shard_path(job.bucket_id, job.number)
 
     def _open(self, bucket_id: str, number: int) -> _Shard:

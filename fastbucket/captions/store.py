@@ -230,9 +230,10 @@ class Store:
                 return
             after = rows[-1][2:]
 
-    def place(self, samples: Iterable[Sample], export: str) -> None:
+    def place(self, samples: Iterable[tuple[str, str, str, int, int]], export: str) -> None:
         """Make `samples` those of the export: new ones are added, those that stood elsewhere are
-        moved, the others are marked as gone. export: what tells this export from another one."""
+        moved, the others are marked as gone. samples: (key, image_id, bucket_id, shard, position),
+        as those of `samples`. export: what tells this export from another one."""
         with self.transaction() as connection:
             connection.execute("DROP INDEX samples_place")  # made anew it costs a quarter
             connection.execute("UPDATE samples SET bucket_id = '', shard = -1, position = -1")

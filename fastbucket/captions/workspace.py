@@ -6,7 +6,6 @@ source, under caption_source, and where the workspace was lost, those that were 
 
 from __future__ import annotations
 
-import json
 import mmap
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,14 +13,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import RunError
-from ..format import CAPTION_SOURCE, CAPTIONS, FORMAT, MANIFEST
+from .. import manifest
+from ..format import CAPTION_SOURCE, CAPTIONS
 from ..progress import Progress, Silent
+from ..repack import places
+from ..repack.walked import shard_files, walk
 from ..state import State
-from . import applied, places
+from . import applied
 from .store import Store
 from .text import clean
-from .walked import shard_files, walk
 
 
 @dataclass
@@ -40,17 +40,7 @@ class InitReport:
 
 def manifest_of(out: Path) -> dict[str, Any]:
     """The manifest of a complete export. Raises RunError where there is none."""
-    try:
-        facts = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RunError(
-            f"{out}: no {MANIFEST}; captions are for a complete export (fastbucket export)"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise RunError(f"cannot read {out / MANIFEST}: {error}") from None
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-        raise RunError(f"{out / MANIFEST} is no manifest of {FORMAT}")
-    return facts
+    return manifest.read(out, "captions are for")
 
 
 def stamp(facts: dict[str, Any]) -> str:

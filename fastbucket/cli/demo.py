@@ -45,7 +45,7 @@ def command(directory: str) -> None:
         click.echo("The export is not what was drawn.", err=True)
         sys.exit(1)
     click.echo(f"Verified {found.samples} samples in {found.shards} shards. Load them with:\n")
-    click.echo(LOADING.format(path=out))
+    click.echo(LOADING.format(path=out, bucket=report.buckets[0].bucket_id))
 
 
 def drawn_drops(fates: Mapping[str, str]) -> dict[str, int]:

@@ -51,7 +51,10 @@ def _listed(file: Any) -> list[str]:
     type=click.File("r", encoding="utf-8"),
     help="Drop the samples listed in this file: keys or image_ids, one a line.",
 )
-@click.option("--licence", default="", help="Licence for the dataset card, as the Hub names it.")
+@click.option(
+    "--license", "--licence", "licence", default="", metavar="ID",
+    help="Licence for the card, by its id on the Hub: cc-by-4.0; fastbucket card sets it later.",
+)  # fmt: skip
 @click.option("--profile", is_flag=True, help="Show where the time of the samples went.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("-v", "--verbose", "verbosity", flag_value=1, type=int, help="List all bad inputs.")

@@ -96,7 +96,13 @@ def _summary(report: Report) -> str:
     if report.status == "planned":
         return f"Would export {what}about {size(report.bytes_out)}."
     if report.status == "already complete":
-        return f"{report.out} is complete already: {what}{size(report.bytes_out)}. Nothing to do."
+        line = f"{report.out} is complete already: {what}{size(report.bytes_out)}. "
+        if report.pruned:
+            line += (
+                f"{report.pruned:,} samples were pruned since; meta/ names them, and --overwrite "
+                "would bring back those that --exclude does not list. "
+            )
+        return f"{line}Nothing to do."
     seconds = sum(report.seconds.values())
     rate = report.exported / max(report.seconds.get("export", 0.0), 1e-9)
     line = f"Exported {what}{size(report.bytes_out)} in {seconds:.1f} s"

@@ -89,7 +89,8 @@ def check(manifest: dict[str, Any], note: Callable[[str], None]) -> ManifestFact
     sound: dict[str, Any] = {}
     for name, shape in _SHAPES.items():
         if name in manifest:
-            wrong = flaws(manifest[name], shape, name)
+            value = _unpruned(manifest[name]) if name == "counts" else manifest[name]
+            wrong = flaws(value, shape, name)
             for text in wrong:
                 note(text)
             if not wrong:
@@ -112,6 +113,19 @@ def check(manifest: dict[str, Any], note: Callable[[str], None]) -> ManifestFact
         sound.get("source"),
         sound.get("counts"),
     )
+
+
+def _unpruned(counts: Any) -> Any:
+    """The counts of an export from which nothing was pruned: the number of those that were is there
+    only where there are some."""
+    if type(counts) is not dict or list(counts)[-1:] != ["pruned"]:
+        return counts
+    pruned = counts["pruned"]
+    dropped = counts.get("dropped")
+    excluded = dropped.get("excluded", 0) if type(dropped) is dict else 0
+    if type(pruned) is not int or type(excluded) is not int or not 0 < pruned <= excluded:
+        return counts  # then it does not belong there
+    return {name: value for name, value in counts.items() if name != "pruned"}
 
 
 def _recipe(manifest: dict[str, Any], note: Callable[[str], None]) -> Recipe | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..engines.local import Local
 from ..errors import RunError
-from ..format import APPLYING, BUCKETS, CARD, MANIFEST, META, RESERVED_FIELDS
+from ..format import BUCKETS, CARD, MANIFEST, META, RESERVED_FIELDS, UNFINISHED
 from ..progress import Progress, Silent
 from ..recipe import Recipe, available_cpus
 from . import manifest, origins
@@ -82,13 +82,14 @@ def verify(
     found = Findings()
     archives = _located(sources)
     loaded = manifest.load(root)
-    if (root / APPLYING).is_file():
-        found.add(
-            APPLYING,
-            "",
-            f"captions are being applied, and the manifest does not hold until that is done: run "
-            f"fastbucket captions apply {out} again",
-        )
+    for marker, (work, command) in UNFINISHED.items():
+        if (root / marker).is_file():
+            found.add(
+                marker,
+                "",
+                f"{work}, and the manifest does not hold until that is done: run fastbucket "
+                f"{command} {out} again",
+            )
     facts = manifest.check(loaded, lambda text: found.add(MANIFEST, "", text))
     present = _files(root, facts.shards, found)
     read: list[tuple[ListedShard, ShardFacts]] = []

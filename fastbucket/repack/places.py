@@ -1,8 +1,8 @@
-"""Which samples an export has, and where: read from meta/, and written there after a repack."""
+"""Which samples an export has, and where: read from meta/, and written there when some are gone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from .. import commit
 from ..errors import RunError
 from ..format import META
-from .store import Sample
 from .walked import shard_files, walk
+
+Sample = tuple[str, str, str, int, int]
+"""key, image_id, bucket_id, shard, position."""
 
 _COLUMNS = ["key", "image_id", "bucket_id", "shard", "position"]
 _KEY_BYTES = 32
@@ -26,17 +28,18 @@ _BATCH = 1 << 16
 def from_meta(out: Path) -> Iterator[Sample]:
     """Every exported sample, by bucket, shard and position, from meta/."""
     tables = []
-    for path in _files(out):
+    for path in files(out):
         try:
             tables.append(pq.read_table(path, columns=_COLUMNS, filters=pc.field("shard") >= 0))
         except (pa.ArrowException, OSError, ValueError) as error:
             raise RunError(f"{path}: cannot be read: {error}") from None
     keys = [(name, "ascending") for name in _COLUMNS[2:]]
     for batch in pa.concat_tables(tables).sort_by(keys).to_batches(_BATCH):
-        yield from map(Sample, *(column.to_pylist() for column in batch.columns))
+        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
-def _files(out: Path) -> list[Path]:
+def files(out: Path) -> list[Path]:
+    """The files of meta/, in their order. Raises RunError where there is none."""
     paths = sorted((out / META).glob("samples-*.parquet"))
     if not paths:
         raise RunError(f"{out / META}: no samples-*.parquet, which tells what the export holds")
@@ -68,12 +71,14 @@ def _head(keys: NDArray[np.uint8]) -> NDArray[np.uint64]:
     return np.ascontiguousarray(keys[:, :8]).view(">u8").ravel().astype(np.uint64)
 
 
-def from_shards(out: Path) -> Places:
-    """Where every sample stands, from the shards themselves."""
+def from_shards(out: Path, buckets_read: Collection[str] | None = None) -> Places:
+    """Where every sample stands, from the shards themselves; only of these buckets, where given."""
     keys: list[str] = []
     buckets: list[str] = []
     columns: list[NDArray[np.int32]] = [np.empty((3, 0), np.int32)]
     for bucket_id, number, path in shard_files(out):
+        if buckets_read is not None and bucket_id not in buckets_read:
+            continue
         if not buckets or buckets[-1] != bucket_id:
             buckets.append(bucket_id)
         walked = walk(path)
@@ -89,36 +94,61 @@ def from_shards(out: Path) -> Places:
     )
 
 
-def into_meta(out: Path, places: Places) -> int:
-    """Bring meta/ up to date: a kept sample that is in no shard any more is dropped for want of a
-    caption, the others are where they are. Each file is replaced whole, and only if it changes.
-    Returns the number of samples that are kept."""
+def into_meta(
+    out: Path,
+    places: Places,
+    reason: str,
+    details: Mapping[str, str] | None = None,
+    buckets_read: Collection[str] | None = None,
+) -> int:
+    """Bring meta/ up to date: a kept sample that is in no shard any more is dropped for `reason`,
+    the others are where they are. Each file is replaced whole, and only if it changes.
+
+    details: key -> `detail` of a sample that is dropped; None leaves it as it is. buckets_read:
+    the buckets that `places` speaks of, None for all. Returns the number of samples of them that
+    are kept. Raises RunError where a sample is in another bucket, or gone without being in details.
+    """
     kept = 0
-    for path in _files(out):
+    only = None if buckets_read is None else pa.array(sorted(buckets_read), pa.string())
+    for path in files(out):
         table = pq.read_table(path)
-        rows = np.flatnonzero(np.asarray(table["shard"]) >= 0)
-        found = places.find(table["key"].take(rows).to_pylist())
+        concerned = table["shard"].to_numpy() >= 0
+        if only is not None:
+            concerned &= pc.is_in(table["bucket_id"], value_set=only).to_numpy()
+        rows = np.flatnonzero(concerned)
+        keys = table["key"].take(rows).to_pylist()
+        found = places.find(keys)
         there = found >= 0
         kept += int(there.sum())
+        changed = table
+        for name, new in (("shard", places.shard), ("position", places.position)):
+            column = table[name].to_numpy().copy()
+            column[rows] = np.where(there, new[found], -1) if len(new) else -1
+            if (column != table[name].to_numpy()).any():
+                changed = _with(changed, name, pa.array(column))
         names = np.array([*places.buckets, ""], object)
-        values = {
-            "shard": np.where(there, places.shard[found], -1) if len(places.keys) else -1,
-            "position": np.where(there, places.position[found], -1) if len(places.keys) else -1,
-        }
         before = table["bucket_id"].take(rows[there]).to_pylist()
         if before != names[places.bucket[found[there]]].tolist():
             raise RunError(f"{path}: a sample is in another bucket; fastbucket verify tells more")
-        gone = rows[~there]
-        changed = table
-        for name, new in values.items():
-            column = table[name].to_numpy().copy()
-            column[rows] = new
-            changed = _with(changed, name, column)
-        for name, text in (("key", ""), ("reason", "no_caption")):
-            words = np.array(table[name].to_pylist(), object)
-            words[gone] = text
-            changed = _with(changed, name, words)
-        if changed.equals(table):
+        if not there.all():
+            gone = np.zeros(len(table), np.bool_)
+            gone[rows[~there]] = True
+            words: dict[str, list[str]] = {
+                name: [text] * int(gone.sum()) for name, text in (("key", ""), ("reason", reason))
+            }
+            if details is not None:
+                left = [key for key, here in zip(keys, there.tolist(), strict=True) if not here]
+                if lost := [key for key in left if key not in details]:
+                    raise RunError(
+                        f"{path}: {lost[0]} is in no shard, and nobody removed it; fastbucket "
+                        "verify tells more"
+                    )
+                words["detail"] = [details[key] for key in left]
+            for name, texts in words.items():
+                new_texts = pa.array(texts, changed.schema.field(name).type)
+                column = changed[name].combine_chunks()
+                changed = _with(changed, name, pc.replace_with_mask(column, gone, new_texts))
+        if changed is table:
             continue
         with (
             commit.whole(path) as unfinished,
@@ -130,7 +160,7 @@ def into_meta(out: Path, places: Places) -> int:
     return kept
 
 
-def _with(table: pa.Table, name: str, values: NDArray[np.generic]) -> pa.Table:
+def _with(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
     at = table.schema.get_field_index(name)
     field = table.schema.field(at)
-    return table.set_column(at, field, pa.array(values, type=field.type))
+    return table.set_column(at, field, values.cast(field.type))

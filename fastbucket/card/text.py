@@ -1,0 +1,336 @@
+"""The text of a card, from the manifest and what the user adds.
+
+Its YAML makes `datasets.load_dataset(<dir>)` and the Hub's viewer load the tars and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..format import BUCKETS, CAPTION_FIELDS, SAMPLE_FIELDS
+from ..sidecar import Carried
+from .fields import NOTES, NOTES_END, Fields
+from .licences import LICENCES
+
+TITLE = "Bucketed training set"
+"""The heading where the user gave no title."""
+
+_DTYPES = {str: "string", int: "int64", float: "float64", "str": "string", "int": "int64",
+           "float": "float64"}  # fmt: skip
+
+_DROPS = {
+    "excluded": "listed for exclusion",
+    "no_image": "without an image",
+    "unreadable": "no image header that can be read",
+    "too_many_pixels": "more pixels than allowed",
+    "too_small": "would have needed upsampling",
+    "no_caption": "without a caption",
+    "duplicate": "exact duplicates of an earlier sample",
+    "undecodable": "pixels truncated or damaged",
+    "decoder_crash": "crashed the decoder",
+}
+
+_SETTINGS = (
+    "base_resolution", "divisible", "family", "choice", "too_small_policy", "duplicates",
+    "image_mode", "fidelity", "icc", "quality", "subsampling_policy", "adaptive_scale_threshold",
+    "crop_strategy", "allowed_corners", "shard_size",
+)  # fmt: skip
+"""Fields of the recipe that a reader of the card wants to know."""
+
+_MEANINGS = {
+    "image_id": "archive and member key in the source",
+    "w": "size of the stored JPEG in pixels",
+    "h": "",
+    "image_mode": "`reencode_jpeg`, or `passthrough_jpeg`: the source's bytes",
+    "jpeg": "`quality` and chroma `subsampling` of the stored JPEG",
+    "bucket_id": "the bucket, by its size at base 1024",
+    "target_w": "size of the bucket in pixels",
+    "target_h": "",
+    "scale": "target / source, the larger of both axes; at most 1",
+    "crop_x": "the crop window in the resized image",
+    "crop_y": "",
+    "resized_w": "size after the resize, before the crop",
+    "resized_h": "",
+    "source_split": "split of the source",
+    "source_archive": "archive of the source",
+    "source_member": "member of that archive",
+    "source_w": "size of the source image, upright",
+    "source_h": "",
+    "source_bytes": "bytes of the source image",
+    "source_sha256": "their SHA-256",
+    "class_id": "the source's `.cls`",
+    "label": "of the source's JSON",
+    "label_12k": "of the source's JSON",
+    "class_name": "of the source's JSON",
+    "caption_variant": "which caption the `.txt` holds",
+    "caption_selector_index": "its place in the priority of variants",
+    "caption_source_id": "its id in the manifest's `caption_sources`",
+}
+
+
+def card(manifest: Mapping[str, Any], fields: Fields) -> str:
+    """The text of README.md."""
+    carried = [Carried(**entry) for entry in manifest["source"]["carried"]]
+    lines = [*_yaml(manifest, carried, fields), "", *_prose(manifest, carried, fields)]
+    return "\n".join(lines) + "\n"
+
+
+def _yaml(manifest: Mapping[str, Any], carried: Sequence[Carried], fields: Fields) -> list[str]:
+    total = manifest["counts"]["exported"]
+    lines = ["---"]
+    if fields.title:
+        lines.append(f"pretty_name: {_quoted(fields.title)}")
+    if fields.licence:
+        known = fields.licence in LICENCES
+        lines.append(f"license: {fields.licence if known else _quoted(fields.licence)}")
+    lines += [
+        "task_categories:",
+        "- text-to-image",
+        "tags:",
+        "- webdataset",
+        f"- {manifest['format']}",
+        "size_categories:",
+        f"- {_size_category(total)}",
+        "configs:",
+    ]
+    configs = [("default", f"{BUCKETS}/*/*.tar")]
+    configs += [(b["bucket_id"], f"{BUCKETS}/{b['bucket_id']}/*.tar") for b in manifest["buckets"]]
+    for name, files in configs:
+        lines += [f"- config_name: {name}", "  data_files:", "  - split: train"]
+        lines.append(f"    path: {files}")
+        if name == "default":
+            lines.append("  default: true")
+    lines.append("dataset_info:")
+    for name, _ in configs:
+        lines.append(f"- config_name: {name}")
+        if name == "default":  # the others repeat it by reference
+            lines.append("  features: &features")
+            lines += [f"  {line}" for line in _features(carried)]
+        else:
+            lines.append("  features: *features")
+    lines.append("---")
+    return lines
+
+
+def _features(carried: Sequence[Carried]) -> list[str]:
+    lines = ["- name: jpg", "  dtype: image", "- name: txt", "  dtype: string", "- name: json"]
+    lines.append("  struct:")
+    fields = {**SAMPLE_FIELDS, **{f.name: f.type for f in carried}, **CAPTION_FIELDS}
+    for name, kind in fields.items():
+        lines.append(f"  - name: {_quoted(name)}")
+        if isinstance(kind, dict):
+            lines.append("    struct:")
+            for inner, inner_kind in kind.items():
+                lines += [f"    - name: {inner}", f"      dtype: {_DTYPES[inner_kind]}"]
+        else:
+            lines.append(f"    dtype: {_DTYPES[kind]}")
+    for name in ("__key__", "__url__"):
+        lines += [f"- name: {name}", "  dtype: string"]
+    return lines
+
+
+def _quoted(name: str) -> str:
+    """A YAML scalar: plain for an identifier, else in double quotes."""
+    if name.isidentifier() and name.isascii() and name.lower() not in _YAML_WORDS:
+        return name
+    # YAML's escapes are JSON's, but for surrogate pairs: beyond ASCII it wants whole code points.
+    letters = (c if c.isprintable() else f"\\U{ord(c):08x}" for c in name)
+    escaped = "".join(f"\\{c}" if c in '"\\' and len(c) == 1 else c for c in letters)
+    return f'"{escaped}"'
+
+
+_YAML_WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
+
+
+def _size_category(n: int) -> str:
+    """The Hub's name for a number of samples."""
+    for limit, name in _SIZES:
+        if n < limit:
+            return name
+    return "100M<n<1B"
+
+
+_SIZES = (
+    (1_000, "n<1K"),
+    (10_000, "1K<n<10K"),
+    (100_000, "10K<n<100K"),
+    (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"),
+    (100_000_000, "10M<n<100M"),
+)
+
+
+def _prose(manifest: Mapping[str, Any], carried: Sequence[Carried], fields: Fields) -> list[str]:
+    counts = manifest["counts"]
+    shards = sum(len(b["shards"]) for b in manifest["buckets"])
+    size = sum(shard["bytes"] for b in manifest["buckets"] for shard in b["shards"])
+    sections = {
+        "Source": _source(manifest, fields),
+        "Filtering": _filtering(counts),
+        "Processing": _processing(manifest),
+        "Settings": _settings(manifest),
+        "Buckets": [
+            "| bucket | width | height | samples | shards |",
+            "|---|---:|---:|---:|---:|",
+            *(
+                f"| {b['bucket_id']} | {b['target_w']} | {b['target_h']} | {b['count']:,} | "
+                f"{len(b['shards'])} |"
+                for b in manifest["buckets"]
+            ),
+        ],
+        "Captions": _captions(manifest),
+        "Format": _format(manifest, carried),
+        "Loading": LOADING.format(
+            path="path/to/this/folder", bucket=manifest["buckets"][0]["bucket_id"]
+        ).splitlines()
+        if manifest["buckets"]
+        else [],
+        "Licence": [f"`{fields.licence}`"] if fields.licence else [],
+    }
+    lines = [
+        f"# {fields.title or TITLE}",
+        "",
+        f"{counts['exported']:,} images in {len(manifest['buckets'])} aspect-ratio buckets around "
+        f"{manifest['base_resolution']}x{manifest['base_resolution']} pixels, "
+        f"{shards:,} WebDataset shards, {size:,} bytes. Format `{manifest['format']}`, written by "
+        f"fastbucket {manifest['software']['fastbucket']}.",
+        "",
+    ]
+    if fields.notes:
+        lines += [NOTES, *fields.notes.split("\n"), NOTES_END, ""]
+    for name, text in sections.items():
+        if text:
+            lines += [f"## {name}", "", *text, ""]
+    return lines[:-1]
+
+
+def _source(manifest: Mapping[str, Any], fields: Fields) -> list[str]:
+    source, counts = manifest["source"], manifest["counts"]
+    splits = [f"{name or 'none'} {n:,}" for name, n in source["splits"].items()]
+    lines = [f"Source: <{fields.source_url}>", ""] if fields.source_url else []
+    lines.append(
+        f"{source['samples']:,} samples of {source['archives']:,} archives were scanned, "
+        f"{counts['exported']:,} kept. `meta/` has a row for each of them."
+    )
+    if any(source["splits"]):
+        lines += ["", f"By split of the source, before filtering: {', '.join(splits)}."]
+    if source["broken"]:
+        names = ", ".join(f"`{entry['archive']}`" for entry in source["broken"])
+        lines += ["", f"Archives that end early, read up to there: {names}."]
+    return lines
+
+
+def _filtering(counts: Mapping[str, Any]) -> list[str]:
+    if not counts["dropped"]:
+        return ["No sample was dropped."]
+    lines = [
+        "| dropped | samples |",
+        "|---|---:|",
+        *(f"| {_DROPS[reason]} (`{reason}`) | {n:,} |" for reason, n in counts["dropped"].items()),
+    ]
+    if counts.get("pruned"):
+        lines += ["", f"{counts['pruned']:,} of the `excluded` were taken out after the export."]
+    return lines
+
+
+def _processing(manifest: Mapping[str, Any]) -> list[str]:
+    codec, recipe = manifest["image_codec"], manifest["recipe"]
+    as_it_is = codec["mode"] == "passthrough_jpeg"
+    return [
+        ("Plain JPEGs are stored as they are in the source. Of all others: " if as_it_is else "")
+        + "EXIF orientation applied, sRGB, 8 bit; antialiased bicubic resize that covers the "
+        f"target of the bucket, crop ({recipe['crop_strategy']}), never upsampled; JPEG quality "
+        f"{codec['quality']}, chroma {codec['subsampling_policy']}"
+        + (
+            f" (4:4:4 below scale {codec['adaptive_scale_threshold']}, else 4:2:0)"
+            if codec["subsampling_policy"] == "adaptive_scale"
+            else ""
+        )
+        + ". `manifest.json` holds the whole recipe."
+    ]
+
+
+def _settings(manifest: Mapping[str, Any]) -> list[str]:
+    recipe, software = manifest["recipe"], manifest["software"]
+    values = {name: recipe[name] for name in _SETTINGS if name in recipe}
+    shown = {
+        name: ", ".join(map(str, value)) if isinstance(value, list) else value
+        for name, value in values.items()
+    }
+    versions = ", ".join(f"{name} {software[name]}" for name in _VERSIONS if name in software)
+    return [
+        "| setting | value |",
+        "|---|---|",
+        *(f"| `{name}` | {value} |" for name, value in shown.items()),
+        "",
+        f"Made with {versions}.",
+    ]
+
+
+_VERSIONS = ("libvips", "libjpeg-turbo", "pillow", "python")
+
+
+def _captions(manifest: Mapping[str, Any]) -> list[str]:
+    sources = manifest["caption_sources"]
+    captions = sum(c["count"] for c in sources)
+    variants = [f"{c['variant']}: {c['count']:,}" for c in sources]
+    lines = [
+        f"{captions:,} samples have a caption"
+        + (f" ({', '.join(variants)})" if variants else "")
+        + "; the `.txt` of the others is empty."
+    ]
+    if models := [c for c in sources if c["model"]]:
+        lines += ["", "| variant | model |", "|---|---|"]
+        lines += [f"| {c['variant']} | {c['model']} |" for c in models]
+    return lines
+
+
+def _format(manifest: Mapping[str, Any], carried: Sequence[Carried]) -> list[str]:
+    size = manifest["export_settings"]["shard_size"]
+    meanings = {
+        **{name: _MEANINGS[name] for name in SAMPLE_FIELDS},
+        **{field.name: "carried from the source's JSON" for field in carried},
+        **{name: _MEANINGS[name] for name in CAPTION_FIELDS},
+    }
+    return [
+        "`buckets/<bucket_id>/shard-000000.tar`: uncompressed tars of up to "
+        f"{size:,} samples. A sample is three members, `<key>.jpg`, `<key>.txt` (the caption) and "
+        '`<key>.json`; the key is the SHA-256 of its `image_id`. Missing text is "", a missing '
+        "number -1.",
+        "",
+        "| field of the JSON | |",
+        "|---|---|",
+        *(f"| `{_cell(name)}` | {meaning} |" for name, meaning in meanings.items()),
+    ]
+
+
+def _cell(name: str) -> str:
+    """A name from a source, fit for a table."""
+    shown = "".join(c if c.isprintable() else "\ufffd" for c in name)
+    return shown.replace("|", "\\|").replace("`", "'")
+
+
+LOADING = """```python
+import glob, webdataset as wds
+shards = sorted(glob.glob("{path}/buckets/*/*.tar"))
+dataset = wds.WebDataset(shards, shardshuffle=False).decode("pil")
+for image, caption, facts in dataset.to_tuple("jpg", "txt", "json"):
+    ...
+
+from datasets import load_dataset
+dataset = load_dataset("{path}", split="train", streaming=True)
+```
+
+A batch has one image size only if it comes from one bucket. One bucket alone:
+
+```python
+import glob, webdataset as wds
+from datasets import load_dataset
+shards = sorted(glob.glob("{path}/buckets/{bucket}/*.tar"))
+dataset = wds.WebDataset(shards, shardshuffle=False).decode("pil")
+dataset = load_dataset("{path}", "{bucket}", split="train")
+```
+
+For training, make such a loader for each bucket and mix them."""
+"""The loading snippets of the card and of `fastbucket demo`; path, and the id of some bucket."""

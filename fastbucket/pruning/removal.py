@@ -1,0 +1,380 @@
+"""`prune`: samples taken out of a finished export, and everything brought up to date with that.
+
+    marker ─▶ buckets, each staged and committed ─▶ meta/, the workspace ─▶ card ─▶ manifest ─▶ gone
+
+While the marker stands in the state folder the manifest does not hold: `verify` says so, and other
+work on the export refuses. The marker holds who is to go, and what the export had before; so after
+a crash the same command, or one with a further list, or with none, goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .. import card, commit, manifest
+from ..captions.store import Store
+from ..captions.workspace import stamp
+from ..engines.local import Local
+from ..errors import RunError
+from ..format import CAPTIONS, DROP_REASONS, PRUNING, UNFINISHED, sample_key
+from ..progress import Progress, Silent
+from ..recipe import available_cpus
+from ..repack import layout, places
+from ..repack.staging import Staging
+from ..state import State
+from .copied import WORK, Copied, Job
+from .selection import Selection, select
+
+_JOB = "fastbucket.pruning.copied:CopyTask"
+
+DETAIL = "pruned"
+"""`detail` in meta/ where no reason was given."""
+
+_Buckets = dict[str, list[dict[str, Any]]]
+"""bucket_id -> its shards, as the manifest lists them."""
+
+
+class BucketPruned(NamedTuple):
+    """A bucket that loses samples. shards: afterwards; rewritten: of these."""
+
+    bucket_id: str
+    samples: int  # before
+    removed: int
+    shards_before: int
+    shards: int
+    rewritten: int
+
+
+@dataclass
+class PruneReport:
+    """What was taken out. removed: samples, by this run and what it went on with. gone: named
+    samples that the export had dropped before, unknown: names of no sample. buckets: those that
+    lose samples in this run."""
+
+    out: str
+    dry_run: bool = False
+    named: int = 0
+    removed: int = 0
+    gone: int = 0
+    unknown: list[str] = field(default_factory=list)
+    samples: int = 0  # afterwards
+    shards: int = 0
+    buckets: list[BucketPruned] = field(default_factory=list)
+    rewritten: int = 0  # shards
+    bytes_written: int = 0
+    seconds: float = 0.0
+    resumed: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "buckets": [bucket._asdict() for bucket in self.buckets]}
+
+
+def prune(
+    out: str | os.PathLike[str],
+    names: Iterable[str] = (),
+    reason: str = "",
+    dry_run: bool = False,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> PruneReport:
+    """Take samples out of the export in `out`, whole, or go on with that.
+
+    names: keys or image_ids; may be empty where a run was interrupted. reason: for `detail` in
+    meta/. dry_run: only say what would happen. workers: processes, 0 for one a CPU. Names of no
+    sample are in the report. Raises RunError where it cannot go on, where none of the names is
+    known, and where nothing would be left.
+    """
+    start = time.monotonic()
+    root, progress = Path(out), progress or Silent()
+    manifest.read(root, "samples are taken out of")  # before a state folder is made
+    marker = root / PRUNING
+    for other, (work, command) in UNFINISHED.items() if dry_run else ():
+        if (root / other).is_file():
+            raise RunError(f"{work} in {root}: run fastbucket {command} {root} again first")
+    with nullcontext() if dry_run else State(root, marker=PRUNING) as state:
+        try:
+            removal = _Pruning(root, workers, progress)
+            report = removal.run(dict.fromkeys(names), reason or DETAIL, dry_run)
+        except OSError as error:
+            raise commit.output_error(Path(error.filename or root), error) from error
+        finally:
+            if state is not None and not marker.is_file():
+                state.remove()  # nothing was begun, or all is done
+    report.seconds = time.monotonic() - start
+    return report
+
+
+class _Pruning:
+    """One run, with the state folder held but for a dry one."""
+
+    def __init__(self, out: Path, workers: int, progress: Progress) -> None:
+        self._out, self._progress = out, progress
+        self._workers = workers or available_cpus()
+        self._facts = manifest.read(out, "samples are taken out of")
+        self._marker = out / PRUNING
+        self._staging = Staging(out, WORK)
+        self._resumed = self._marker.is_file()
+        self._plan = _read(self._marker) if self._resumed else _begun(self._facts)
+        self._records: dict[str, Any] = {}
+
+    def run(self, names: Mapping[str, None], reason: str, dry_run: bool) -> PruneReport:
+        if not names and not self._resumed:
+            raise RunError("the lists name no sample")
+        with nullcontext() if dry_run else self._workspace() as store:
+            if self._resumed:
+                self._progress.say("going on with an interrupted run")
+                self._staging.go_on()
+                self._records = self._staging.records()
+                self._settle(self._records, store)
+            elif not dry_run:
+                self._clear()
+            buckets = self._buckets()
+            self._check_files(buckets)
+            asked = select(self._out, names) if names else Selection()
+            if asked.unknown and len(asked.unknown) == len(names) and not self._resumed:
+                raise RunError(
+                    f"none of the {len(names):,} names is of a sample of {self._out}, the first is "
+                    f"{asked.unknown[0]!r:.200}"
+                )
+            before = {key for entry in self._plan["lists"] for key in entry["keys"]}
+            asked.gone = {
+                name: why
+                for name, why in asked.gone.items()
+                if not {name, sample_key(name)} & before
+            }
+            new = sorted(set(asked.keys) - before)
+            selected = select(self._out, [*before, *new]) if before else asked
+            layouts = self._layouts(buckets, selected)
+            report = self._report(names, asked, selected, buckets, layouts)
+            report.dry_run = dry_run
+            if dry_run or not (layouts or self._resumed):
+                return report
+            if new:
+                self._plan["lists"].append({"reason": reason, "keys": new})
+            commit.make_folder(self._marker.parent)
+            commit.write_text(self._marker, json.dumps(self._plan))
+            self._remove(buckets, layouts, selected, report)
+            self._settle(layouts, store)
+        exported = self._write()["counts"]["exported"]
+        report.removed = self._plan["before"]["exported"] - exported
+        return report
+
+    def _workspace(self) -> Any:
+        """The workspace of the captions, open; None where there is none, or of another export."""
+        if not (self._out / CAPTIONS).is_file():
+            return nullcontext()
+        store = Store.open(self._out)
+        if store.fact("export") == stamp(self._facts):
+            return store
+        store.close()
+        return nullcontext()
+
+    def _clear(self) -> None:
+        """What a run left that was killed after its end."""
+        for path in self._staging.folder.glob("p*"):
+            path.unlink()
+
+    def _settle(self, buckets: Iterable[str], store: Store | None) -> None:
+        """meta/ and the workspace say again where every sample of these buckets is."""
+        concerned = set(buckets)
+        if not concerned:
+            return
+        details = {key: entry["reason"] for entry in self._plan["lists"] for key in entry["keys"]}
+        found = places.from_shards(self._out, concerned)
+        kept = places.into_meta(self._out, found, "excluded", details, concerned)
+        if kept != len(found.keys):
+            raise RunError(
+                f"{self._out}: {len(found.keys)} samples in the shards, {kept} of them in meta/; "
+                "fastbucket verify tells more"
+            )
+        if store is not None:
+            store.place(places.from_meta(self._out), stamp(self._facts))
+
+    def _buckets(self) -> _Buckets:
+        """The shards there are: those of the manifest, but for buckets that are repacked."""
+        shards = {bucket["bucket_id"]: bucket["shards"] for bucket in self._facts["buckets"]}
+        for bucket_id, record in self._records.items():
+            shards[bucket_id] = record["shards"]
+        return shards
+
+    def _check_files(self, buckets: _Buckets) -> None:
+        for shard in (shard for shards in buckets.values() for shard in shards):
+            path = self._out / shard["path"]
+            if not path.is_file() or path.stat().st_size != shard["bytes"]:
+                raise RunError(f"{path} is not as the export left it; fastbucket verify tells more")
+
+    def _layouts(self, buckets: _Buckets, selected: Selection) -> dict[str, layout.Layout]:
+        """How the buckets are repacked that lose samples."""
+        size = self._facts["export_settings"]["shard_size"]
+        total = sum(shard["count"] for shards in buckets.values() for shard in shards)
+        if selected.keys and len(selected.keys) == total:
+            raise RunError(f"all {total:,} samples are named: nothing would be left")
+        return {
+            bucket_id: layout.layout(
+                sum(shard["count"] for shard in buckets[bucket_id]),
+                [size * shard + position for shard, position in leaving],
+                size,
+            )
+            for bucket_id, leaving in sorted(selected.leaving.items())
+        }
+
+    def _report(
+        self,
+        names: Mapping[str, None],
+        asked: Selection,
+        selected: Selection,
+        buckets: _Buckets,
+        layouts: Mapping[str, layout.Layout],
+    ) -> PruneReport:
+        after = {name: len(shards) for name, shards in buckets.items()}
+        after |= {name: made.shards for name, made in layouts.items()}
+        total = sum(shard["count"] for shards in buckets.values() for shard in shards)
+        return PruneReport(
+            out=str(self._out),
+            named=len(names),
+            removed=len(selected.keys),
+            gone=len(asked.gone),
+            unknown=asked.unknown,
+            samples=total - len(selected.keys),
+            shards=sum(after.values()),
+            buckets=[
+                BucketPruned(
+                    name,
+                    sum(shard["count"] for shard in buckets[name]),
+                    len(selected.leaving[name]),
+                    len(buckets[name]),
+                    made.shards,
+                    len(made.pieces),
+                )
+                for name, made in layouts.items()
+            ],
+            rewritten=sum(len(made.pieces) for made in layouts.values()),
+            resumed=self._resumed,
+        )
+
+    def _remove(
+        self,
+        buckets: _Buckets,
+        layouts: Mapping[str, layout.Layout],
+        selected: Selection,
+        report: PruneReport,
+    ) -> None:
+        """Stage what changes, and commit each bucket when the last of it is there."""
+        jobs = [job for name, made in layouts.items() for job in _jobs(name, made, selected)]
+        waiting = Counter(job.bucket_id for job in jobs)
+        done: dict[str, list[Copied]] = {name: [] for name in layouts}
+        self._progress.phase("prune", sum(len(job.pieces) for job in jobs), "samples")
+        setup = {"out": str(self._out), "preload": (_JOB.partition(":")[0],)}
+        with Local(self._workers, setup, say=self._progress.say) as engine:
+            for job, copied in engine.map(_JOB, jobs, self._progress.advance):
+                name = job.bucket_id
+                done[name].append(copied)
+                waiting[name] -= 1
+                if not waiting[name]:
+                    self._conclude(name, layouts[name], buckets[name], done[name])
+        finals = [copied.final for those in done.values() for copied in those]
+        report.bytes_written = sum(final.bytes for final in finals if final)
+
+    def _conclude(
+        self,
+        name: str,
+        made: layout.Layout,
+        shards: Sequence[dict[str, Any]],
+        done: Sequence[Copied],
+    ) -> None:
+        """Commit a bucket, with what the manifest is to say of it."""
+        now = list(shards[: made.shards])
+        captions = Counter(self._records.get(name, {}).get("captions", {}))
+        for copied in done:
+            captions.update({str(number): n for number, n in copied.captions.items()})
+            if copied.final is not None:
+                now[copied.final.number] = manifest.shard_facts(name, *copied.final)
+        record = {"shards": now, "captions": dict(captions)}
+        self._staging.conclude(name, made, record)
+        self._records[name] = record
+
+    def _updated_facts(self) -> dict[str, Any]:
+        """The manifest of what stands in the shards now. It follows from what the export had before
+        the first run, so that it comes out the same where the manifest has it already."""
+        shards = self._buckets()
+        buckets = [
+            {**bucket, "count": sum(s["count"] for s in those), "shards": those}
+            for bucket in self._facts["buckets"]
+            if (those := shards[bucket["bucket_id"]])
+        ]
+        exported = sum(bucket["count"] for bucket in buckets)
+        dropped = dict(self._facts["counts"]["dropped"])
+        dropped["excluded"] = 0
+        dropped["excluded"] = self._facts["source"]["samples"] - exported - sum(dropped.values())
+        before = self._plan["before"]
+        removed = before["exported"] - exported
+        lost: Counter[str] = Counter()
+        for record in self._records.values():
+            lost.update(record["captions"])
+        sources = []
+        for entry in self._facts["caption_sources"]:
+            number = str(entry["id"])
+            count = before["captions"].get(number, entry["count"]) - lost[number]
+            if count:
+                sources.append({**entry, "count": count})
+        return {
+            **self._facts,
+            "counts": {
+                "exported": exported,
+                "dropped": {name: dropped[name] for name in DROP_REASONS if dropped.get(name)},
+                "pruned": before["pruned"] + removed,
+            },
+            "buckets": buckets,
+            "caption_sources": sources,
+        }
+
+    def _write(self) -> dict[str, Any]:
+        """The card, the manifest, and then the marker goes. Returns the manifest."""
+        facts = self._updated_facts()
+        card.renew(self._out, self._facts, facts, self._progress.say)
+        if facts != self._facts:
+            manifest.write(self._out, facts)
+        self._marker.unlink()
+        commit.fsync_directory(self._marker.parent)
+        return facts
+
+
+def _jobs(name: str, made: layout.Layout, selected: Selection) -> Iterator[Job]:
+    """One for every shard of the bucket that is made anew or loses samples."""
+    leaving: dict[int, list[int]] = {}
+    for shard, position in sorted(selected.leaving[name]):
+        leaving.setdefault(shard, []).append(position)
+    for number in sorted({*made.pieces, *leaving}):
+        yield Job(name, number, made.pieces.get(number, []), leaving.get(number, []))
+
+
+def _begun(facts: dict[str, Any]) -> dict[str, Any]:
+    """The marker of a run that begins. lists: who is to go, and why; before: what there was."""
+    return {
+        "lists": [],
+        "before": {
+            "exported": facts["counts"]["exported"],
+            "pruned": facts["counts"].get("pruned", 0),
+            "captions": {str(entry["id"]): entry["count"] for entry in facts["caption_sources"]},
+        },
+    }
+
+
+def _read(marker: Path) -> dict[str, Any]:
+    """What the interrupted run was to do."""
+    try:
+        plan: dict[str, Any] = json.loads(marker.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{marker}: {error}; without it nothing tells what was to go: export afresh with "
+            "--overwrite"
+        ) from None
+    return plan
