@@ -28,7 +28,7 @@ from typing import Any, TextIO
 from . import commit
 from .commit import TEMPORARY
 from .errors import RunError
-from .format import APPLYING, BUCKETS, CAPTIONS, CARD, FORMAT, MANIFEST, META, STATE
+from .format import APPLYING, BUCKETS, CAPTIONS, CARD, FORMAT, INDEX, MANIFEST, META, STATE
 from .recipe import Recipe
 from .software import installed
 
@@ -105,7 +105,7 @@ class State:
             (self.out / name).unlink(missing_ok=True)
         commit.fsync_directory(self.out)
         self.sweep()
-        for folder in (self.path / "shards", self.out / META, self.out / BUCKETS):
+        for folder in (self.path / "shards", *(self.out / name for name in (INDEX, META, BUCKETS))):
             if folder.is_symlink():  # to a larger disk, say: that is emptied, and the link stays
                 for inside in folder.iterdir():
                     shutil.rmtree(inside) if inside.is_dir() else inside.unlink()
@@ -208,7 +208,9 @@ class State:
             path.name
             for path in self.out.iterdir()
             if path.name not in ours
-            and not (path.name in (META, BUCKETS) and path.is_dir() and not any(path.iterdir()))
+            and not (
+                path.name in (INDEX, META, BUCKETS) and path.is_dir() and not any(path.iterdir())
+            )
         )
         if strangers:
             self._leave()
@@ -247,7 +249,7 @@ class State:
         """Remove what dead runs left half-written."""
         for name in (MANIFEST, CARD):
             commit.temporary(self.out / name).unlink(missing_ok=True)
-        for folder in (self.out / META, self.out / BUCKETS, self.path):
+        for folder in (self.out / INDEX, self.out / META, self.out / BUCKETS, self.path):
             for path in folder.rglob(f".*{TEMPORARY}"):
                 path.unlink(missing_ok=True)
 

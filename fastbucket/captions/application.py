@@ -19,18 +19,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .. import card, commit, manifest
+from .. import card, commit, index, manifest
 from ..engines.local import Local
 from ..errors import RunError
 from ..format import APPLYING, DROP_REASONS, shard_path
 from ..progress import Progress, Silent
 from ..recipe import available_cpus
 from ..state import State
+from ..walked import shard_files
 from . import places, repack, selection
 from .cards import updated
 from .rewrite import Chosen, Final, Job, Rewritten
 from .store import Store
-from .walked import shard_files
 from .workspace import manifest_of, stamp
 
 _JOB = "fastbucket.captions.rewrite:ApplyTask"
@@ -276,7 +276,8 @@ class _Application:
         }
 
     def _write(self, facts: dict[str, Any]) -> None:
-        """The card, the manifest, and then the marker goes."""
+        """The indexes, the card, the manifest, and then the marker goes."""
+        index.write(self._out, facts)
         text, kept = updated(self._out, self._facts, facts)
         if text:
             card.write(self._out, text)

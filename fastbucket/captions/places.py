@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from .. import commit
 from ..errors import RunError
 from ..format import META
+from ..walked import shard_files, walk
 from .store import Sample
-from .walked import shard_files, walk
 
 _COLUMNS = ["key", "image_id", "bucket_id", "shard", "position"]
 _KEY_BYTES = 32

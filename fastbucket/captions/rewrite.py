@@ -14,15 +14,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+from .. import index
 from ..errors import RunError
 from ..format import STATE, TAR_BLOCK, caption_text, shard_path
 from ..progress import Reporter
 from ..shard import ShardFile
 from ..tar import Headers
+from ..walked import Walked, sample_starts, walk
 from . import applied
 from .applied import NONE, Applied
 from .store import Store
-from .walked import Walked, sample_starts, walk
 
 FOLDER = "captions"
 """Of the state: the marker, journals, and shards that wait for their bucket."""
@@ -121,25 +122,30 @@ class ApplyTask:
             sha256 = job.sha256 or _sha256(own.path)
             final = Final(job.number, len(own.members), own.walked.size, sha256)
             changed = False
-            samples = [(own, index) for index in range(len(own.members))]
+            samples = [(own, at) for at in range(len(own.members))]
         else:
             pieces = job.pieces or []
-            samples = [(self._open(job.bucket_id, shard), index) for shard, index in pieces]
+            samples = [(self._open(job.bucket_id, shard), at) for shard, at in pieces]
             if own is not None:
-                samples = [(own, index) for index in range(len(own.members))]
+                samples = [(own, at) for at in range(len(own.members))]
             path = self._out / shard_path(job.bucket_id, job.number)
             if job.pieces is not None:
                 path = staged_path(self._out, job.bucket_id, job.number)
+            entries: list[index.Entry] = []
             with ShardFile(path) as shard:
-                for source, index in samples:
-                    shard.add(self._blocks(source, index))
+                for source, at in samples:
+                    blocks, entry = self._blocks(source, at)
+                    shard.add(blocks)
+                    entries.append(entry)
                 sha256 = shard.commit()
                 final = Final(job.number, len(samples), shard.bytes, sha256)
+            written = index.Shard(job.bucket_id, job.number, *final[1:])
+            index.write_shard(self._out, written, entries)
             changed = True
         counts = Counter(
             self._chosen[source.captions[key][0]].source_id
-            for source, index in samples
-            if (key := source.walked.keys[index]) in source.captions
+            for source, at in samples
+            if (key := source.walked.keys[at]) in source.captions
         )
         self._shards.pop((job.bucket_id, job.number), None)
         report(len(samples))
@@ -156,31 +162,32 @@ class ApplyTask:
             self._shards[name] = _Shard(self._out, self._store, self._chosen, name)
         return self._shards[name]
 
-    def _wanted(self, shard: _Shard, index: int) -> tuple[bytes, bytes]:
+    def _wanted(self, shard: _Shard, at: int) -> tuple[bytes, bytes]:
         """The .txt that a sample is to have, and the end of its JSON."""
-        caption = shard.captions.get(shard.walked.keys[index])
+        caption = shard.captions.get(shard.walked.keys[at])
         if caption is None:
             return self._none
         return caption_text(caption[1]), self._tails[caption[0]]
 
-    def _differs(self, shard: _Shard, index: int) -> bool:
-        text, tail = self._wanted(shard, index)
-        _, _, text_at, text_size, json_at, json_size = shard.members[index]
+    def _differs(self, shard: _Shard, at: int) -> bool:
+        text, tail = self._wanted(shard, at)
+        _, _, text_at, text_size, json_at, json_size = shard.members[at]
         end = json_at + json_size
         return (
             shard.view[text_at : text_at + text_size] != text
             or shard.view[end - len(tail) : end] != tail
         )
 
-    def _blocks(self, shard: _Shard, index: int) -> list[bytes]:
+    def _blocks(self, shard: _Shard, at: int) -> tuple[list[bytes], index.Entry]:
         """The tar blocks of a sample: those of its image from the mapping, the rest made anew."""
-        text, tail = self._wanted(shard, index)
-        key = shard.walked.keys[index]
-        _, _, text_at, _, json_at, json_size = shard.members[index]
+        text, tail = self._wanted(shard, at)
+        key = shard.walked.keys[at]
+        _, image, text_at, _, json_at, json_size = shard.members[at]
         where = f"{shard.path}: {key}"
         document = applied.written(bytes(shard.view[json_at : json_at + json_size]), tail, where)
+        entry = index.Entry(key, *index.size_of(document, where), (image, len(text), len(document)))
         return [
-            cast(bytes, shard.view[shard.starts[index] : text_at - TAR_BLOCK]),
+            cast(bytes, shard.view[shard.starts[at] : text_at - TAR_BLOCK]),
             b"".join(
                 (
                     self._headers.header(f"{key}.txt".encode(), len(text)),
@@ -191,7 +198,7 @@ class ApplyTask:
                     bytes(-len(document) % TAR_BLOCK),
                 )
             ),
-        ]
+        ], entry
 
 
 def _sha256(path: Path) -> str:

@@ -18,10 +18,10 @@ from ..errors import RunError
 from ..format import CAPTION_SOURCE, CAPTIONS, FORMAT, MANIFEST
 from ..progress import Progress, Silent
 from ..state import State
+from ..walked import shard_files, walk
 from . import applied, places
 from .store import Store
 from .text import clean
-from .walked import shard_files, walk
 
 
 @dataclass
