@@ -72,8 +72,8 @@ def write(out: Path, manifest: Mapping[str, Any] | None = None, *, afresh: bool 
     is about to be committed.
 
     Indexes that are of their shards stay, the others are made from the shards themselves, and those
-    of no shard are removed. afresh: none stays, whatever it says. Returns how many were made. Raises
-    RunError where a shard is missing or no tar of ours.
+    of no shard are removed. afresh: none stays, whatever it says. Returns how many were made.
+    Raises RunError where a shard is missing or no tar of ours.
     """
     if manifest is None:
         try:
