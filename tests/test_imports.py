@@ -24,7 +24,7 @@ ORDER = (
     "resize", "encode", "orientation", "transcode",
     "tar", "shard", "walked", "index", "records", "task", "fill", "meta", "manifest", "card",
     "outcome",
-    "state", "engines", "scan", "run", "captions", "verification",
+    "state", "engines", "scan", "run", "captions", "verification", "loader",
     "draw", "segments", "timm_tars", "drawn_source", "bench",
     "cli", "__main__",
 )  # fmt: skip
@@ -35,14 +35,21 @@ FREE = ("__init__",)  # the public face: everything may import its __version__
 NATIVE = {
     "numba": {"kernels"},
     "pyvips": {"decode", "drawn_source"},
-    "simplejpeg": {"decode", "drawn_source", "verification.jpeg", "manifest", "bench"},
+    "simplejpeg": {
+        "decode",
+        "drawn_source",
+        "verification.jpeg",
+        "manifest",
+        "bench",
+        "loader.images",
+    },
     "click": {"cli"},
     "httpx": {"captions.client"},
     "rich": {"cli", "progress"},
     "multiprocessing": {"engines"},
-    "webdataset": set(),
+    "webdataset": {"loader"},
     "PIL": {"encode"},
-    "torch": set(),
+    "torch": {"loader"},
 }
 
 HEAVY = (

@@ -164,7 +164,8 @@ class Loader(_Base):
         return {name: values[name] for name in FIELDS}
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the iteration stands, in plain values: the same batches follow from it.
+        """Where the iteration stands, in plain values: the same batches follow from it. After the
+        last batch of an epoch that is an iteration without any; when it has ended, the next epoch.
 
         Of a loader that is iterated here, or within a worker of torchdata's StatefulDataLoader. A
         plain DataLoader with workers does not tell how far they were heard: use `position`.
@@ -185,8 +186,6 @@ class Loader(_Base):
         """The state after so many batches of this rank in an epoch, as load_state_dict takes it."""
         if not 0 <= batches <= len(self):
             raise RunError(f"batches: {batches} is not 0 to {len(self)}, the batches of an epoch")
-        if batches == len(self):
-            epoch, batches = epoch + 1, 0
         state = {"version": _STATE, "epoch": epoch, "batches": batches, "since": 0, "workers": 1}
         return {**state, "of": dict(self._identity)}
 
