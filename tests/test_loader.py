@@ -297,6 +297,7 @@ def test_errors_name_the_thing_at_fault(uneven, tmp_path):
     path.write_bytes(bytes(512) + whole[512:])
     with pytest.raises(RunError, match=r"shard-000001.tar: no sample at byte 0"):
         keys(loader(shards))
+    made = loader(shards)
     path.unlink()
     with pytest.raises(RunError, match=r"shard-000001.tar: cannot be opened"):
         keys(made)
