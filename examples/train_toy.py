@@ -25,7 +25,7 @@ SCALE = 8
 class Denoiser(nn.Module):
     """A few convolutions; time and micro-conditioning shift the features of each."""
 
-    def __init__(self, width: int = 48) -> None:
+    def __init__(self, width: int = 32) -> None:
         super().__init__()
         self.first = nn.Conv2d(3, width, 3, padding=1)
         self.inner = nn.ModuleList(
@@ -61,6 +61,7 @@ def main() -> None:
     parser.add_argument("--resume", type=Path, help="file to save to at the end, and to go on from")
     told = parser.parse_args()
     torch.manual_seed(0)
+    torch.set_num_threads(1)  # the tensors are small, and more would wait for one another
     loader = fastbucket.Loader(told.dataset, told.batch_size, images="torchrgb8")
     model = Denoiser()
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
@@ -83,7 +84,7 @@ def main() -> None:
                 optimizer.step()
                 step, batches = step + 1, batches + 1
                 losses.append(loss.item())
-                if step % 100 == 0 or step == last:
+                if step % 50 == 0 or step == last:
                     mean = sum(losses) / len(losses)
                     print(f"step {step}, epoch {epoch}, {batch['bucket_id']}: loss {mean:.4f}")
                     losses.clear()
