@@ -13,7 +13,7 @@ import xxhash
 
 from .. import index
 from ..errors import RunError
-from ..format import APPLYING, FORMAT, MANIFEST
+from ..format import APPLYING, FORMAT, MANIFEST, shard_path
 from . import images as decoders
 from .order import Batch, Epoch, Rules
 from .samples import Samples
@@ -125,14 +125,10 @@ class Loader(_Base):
     ) -> Iterator[Any]:
         order = Epoch(self._rules, epoch)
         turns = range(done + worker + since * workers, len(self), workers)
-        ahead = order.batch(turns[0], self.rank) if turns else None
         for turn in turns:
-            batch = ahead
-            assert batch is not None
-            found = self._batch(batch)
+            found = self._batch(order.batch(turn, self.rank))
             since += 1
             self._now = (epoch, done, since, workers)
-            ahead = None if turn + workers >= len(self) else order.batch(turn + workers, self.rank)
             yield self._map(found) if self._map else found
         if workers == 1:
             self._now = None  # the next epoch's beginning; one of several does not know of that
@@ -276,8 +272,6 @@ def _buckets(facts: Mapping[str, Any], names: Sequence[str]) -> list[dict[str, A
 
 
 def _missing(out: Path, shards: Sequence[index.Shard]) -> Iterator[tuple[index.Shard, Path]]:
-    from ..format import shard_path
-
     for shard in shards:
         path = out / shard_path(shard.bucket_id, shard.number)
         try:

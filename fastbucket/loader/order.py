@@ -107,7 +107,9 @@ class Epoch:
         cut = total - over
         wanted = ranks
         pieces = [self._piece(number) for number in range(cut, total)]
-        while cut and sum(stop - start for _, start, stop in pieces) < wanted:
+        # Batches of one sample cannot be cut, however many of them are looked at.
+        divisible = self._rules.batch_size > 1
+        while divisible and cut and sum(stop - start for _, start, stop in pieces) < wanted:
             cut, wanted = cut - ranks, wanted + ranks
             pieces = [self._piece(number) for number in range(cut, cut + ranks)] + pieces
         heap = [(start - stop, at, start, stop) for at, (_, start, stop) in enumerate(pieces)]

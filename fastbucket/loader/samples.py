@@ -69,13 +69,6 @@ class Samples:
             ) from None
         return Sample(key, str(self._path(shard)), *parts)
 
-    def advise(self, shard: int, at: int) -> None:
-        """Have the kernel begin to read a sample, and do not wait for it."""
-        if hasattr(os, "posix_fadvise"):
-            begins = self._starts(shard)
-            start, size = int(begins[at]), int(begins[at + 1] - begins[at])
-            os.posix_fadvise(self._descriptor(shard), start, size, os.POSIX_FADV_WILLNEED)
-
     def close(self) -> None:
         for descriptor in self._open.values():
             os.close(descriptor)
