@@ -25,6 +25,7 @@ PROGRAMS = (
     "runs.memory",
     "runs.plan",
     "runs.captions",
+    "runs.loading",
     "runs.startup",
     "stages.scan",
     "stages.read",

@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .errors import RunError, SampleError
+    from .loader import Loader
     from .pruning import prune
     from .recipe import Recipe, Resources
     from .report import Report
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .verification import verify
 
 __all__ = [
+    "Loader",
     "Recipe",
     "Report",
     "Resources",
@@ -40,6 +42,7 @@ __all__ = [
 # No module is called as a function in it is: importing fastbucket.export as a module would
 # replace the function fastbucket.export.
 _HOMES = {
+    "Loader": "loader",
     "Recipe": "recipe",
     "Report": "report",
     "Resources": "recipe",

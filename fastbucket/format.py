@@ -16,6 +16,11 @@ MANIFEST = "manifest.json"
 CARD = "README.md"
 BUCKETS = "buckets"
 META = "meta"
+INDEX = "index"
+WIDS = f"{INDEX}/wids.json"
+"""All shards, as webdataset's wids reads them."""
+SHARD_INDEX = f"{INDEX}/webshart"
+"""Where every member of every shard lies, as webshart reads it: one file a shard."""
 CAPTIONS = "captions.sqlite"
 """The workspace of the captions: it outlives the export beside which it lies."""
 STATE = ".fastbucket"
@@ -162,6 +167,11 @@ def shard_name(number: int) -> str:
 def shard_path(bucket_id: str, number: int) -> str:
     """Path of a shard relative to the output folder, with forward slashes."""
     return str(PurePosixPath(BUCKETS, bucket_id, shard_name(number)))
+
+
+def index_path(bucket_id: str, number: int) -> str:
+    """Path of a shard's index relative to the output folder: as the shard's below buckets/."""
+    return str(PurePosixPath(SHARD_INDEX, bucket_id, shard_name(number)).with_suffix(".json"))
 
 
 def caption_text(caption: str) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from . import card, catalogue, fill, manifest, meta, planning
+from . import card, catalogue, fill, index, manifest, meta, planning
 from .format import (
     CAPTION_SOURCE,
     CAPTION_SOURCE_ID,
@@ -35,18 +35,18 @@ def planned(
     for shard in made.shards:
         shards.setdefault(shard.bucket, []).append(shard)
     buckets = []
-    for index, those in shards.items():
-        bucket = made.buckets[index]
+    for at, those in shards.items():
+        bucket = made.buckets[at]
         count = those[-1].stop - those[0].start
         size = int(count * bucket.target.width * bucket.target.height * _BYTES_PER_PIXEL)
         buckets.append(BucketCount(bucket.id, *bucket.target, count, len(those), size))
     bytes_in = 0
     bad: list[BadInput] = []
-    for index, table in enumerate(tables):
-        reason = made.reason[made.starts[index] : made.starts[index + 1]]
+    for number, table in enumerate(tables):
+        reason = made.reason[made.starts[number] : made.starts[number + 1]]
         bytes_in += int(catalogue.column(table, "image_size")[reason == 0].sum())
         for at in _damaged(reason).nonzero()[0][: BAD_INPUTS_SHOWN - len(bad)].tolist():
-            name = sample_name(made, tables, int(made.starts[index]) + at)
+            name = sample_name(made, tables, int(made.starts[number]) + at)
             detail = table["detail"][at].as_py()
             bad.append(BadInput(name, DROP_REASONS[reason[at]], detail))
     return Report(
@@ -77,9 +77,9 @@ def _damaged(reason: np.ndarray) -> np.ndarray:
 
 def sample_name(made: planning.Plan, tables: Sequence[pa.Table], row: int) -> str:
     """The image_id of a row of the plan."""
-    index = int(made.starts.searchsorted(row, side="right")) - 1
-    key = tables[index]["key"][row - int(made.starts[index])].as_py()
-    return image_id(made.archives[index].id_prefix, catalogue.text(key))
+    number = int(made.starts.searchsorted(row, side="right")) - 1
+    key = tables[number]["key"][row - int(made.starts[number])].as_py()
+    return image_id(made.archives[number].id_prefix, catalogue.text(key))
 
 
 def finish(
@@ -93,23 +93,24 @@ def finish(
     licence: str,
     say: Callable[[str], None],
 ) -> None:
-    """Fill the gaps, then write meta/, the card and last the manifest; complete the report."""
+    """Fill the gaps, then write meta/, the indexes, the card and last the manifest; complete the
+    report."""
     size = recipe.shard_size
-    finals = {index: fill.fill(out, out / STATE, those, size) for index, those in records.items()}
+    finals = {at: fill.fill(out, out / STATE, those, size) for at, those in records.items()}
     first_row = {(shard.bucket, shard.number): shard.start for shard in made.shards}
     drops: dict[int, Drop] = {}
-    for index, those in records.items():
+    for at, those in records.items():
         for record in those:
-            start = first_row[index, record.number]
+            start = first_row[at, record.number]
             for drop in record.drops:
                 drops[int(made.order[start + drop.position])] = drop
 
     def places() -> Iterator[tuple[int, int, int]]:
-        for index, those in records.items():
+        for at, those in records.items():
             kept = {record.number: record.kept for record in those}
             for number, shard in enumerate(fill.layout(those, size)):
                 for position, place in enumerate(shard):
-                    start = first_row[index, place.shard]
+                    start = first_row[at, place.shard]
                     yield int(made.order[start + kept[place.shard][place.at]]), number, position
 
     meta.write(out, made, tables, meta.fates(made, drops, places()))
@@ -133,6 +134,7 @@ def finish(
         manifest.bucket_facts(made.buckets, finals),
         [_caption_source(report.captions)] if report.captions else [],
     )
+    index.write(out, facts)
     card.renew(out, card.earlier(out / EARLIER), facts, say, licence)
     manifest.write(out, facts)
     _count_buckets(report, facts)

@@ -34,6 +34,7 @@ from .format import (
     CARD,
     EARLIER,
     FORMAT,
+    INDEX,
     MANIFEST,
     META,
     STATE,
@@ -125,7 +126,7 @@ class State:
         elif not earlier.is_file():
             commit.write_text(earlier, "null\n")
         self.sweep()
-        for folder in (self.path / "shards", self.out / META, self.out / BUCKETS):
+        for folder in (self.path / "shards", *(self.out / name for name in (INDEX, META, BUCKETS))):
             if folder.is_symlink():  # to a larger disk, say: that is emptied, and the link stays
                 for inside in folder.iterdir():
                     shutil.rmtree(inside) if inside.is_dir() else inside.unlink()
@@ -231,7 +232,9 @@ class State:
             path.name
             for path in self.out.iterdir()
             if path.name not in ours
-            and not (path.name in (META, BUCKETS) and path.is_dir() and not any(path.iterdir()))
+            and not (
+                path.name in (INDEX, META, BUCKETS) and path.is_dir() and not any(path.iterdir())
+            )
         )
         if strangers:
             self._leave()
@@ -280,7 +283,7 @@ class State:
         """Remove what dead runs left half-written."""
         for name in (MANIFEST, CARD):
             commit.temporary(self.out / name).unlink(missing_ok=True)
-        for folder in (self.out / META, self.out / BUCKETS, self.path):
+        for folder in (self.out / INDEX, self.out / META, self.out / BUCKETS, self.path):
             for path in folder.rglob(f".*{TEMPORARY}"):
                 path.unlink(missing_ok=True)
 

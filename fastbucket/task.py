@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from . import index
 from .catalogue import Archive, Source, text
 from .errors import SampleError
 from .format import (
@@ -77,6 +78,7 @@ class ShardTask:
         drops: list[Drop] = []
         kept: list[int] = []
         ends: list[int] = []
+        entries: list[index.Entry] = []
         captions, told, reported = 0, time.monotonic(), 0
         path = self._out / shard_path(bucket.id, shard.number)
         self._at = report.at
@@ -86,7 +88,7 @@ class ShardTask:
                 try:
                     self._position = position
                     report.at(position)
-                    key, members, captioned = self._sample(row, shard.bucket)
+                    key, members, captioned, size = self._sample(row, shard.bucket)
                 except SampleError as error:
                     self._stopwatch.lap("decode")
                     drops.append(Drop(position, error.reason, error.detail))
@@ -95,6 +97,8 @@ class ShardTask:
                     captions += captioned
                     kept.append(position)
                     ends.append(out.add(self._headers.sample(key, members)))
+                    jpg, txt, document = map(len, members)
+                    entries.append(index.Entry(key, *size, (jpg, txt, document)))
                     self._stopwatch.lap("write")
                 now = time.monotonic()
                 if now - told >= _PROGRESS_SECONDS:
@@ -103,14 +107,17 @@ class ShardTask:
             report.at(None)
             short = short_path(self._state, bucket.id, shard.number) if drops else None
             sha256 = out.commit(short)
-            size = out.bytes
+            total = out.bytes
+        if not drops:  # else it changes yet
+            written = index.Shard(bucket.id, shard.number, len(kept), total, sha256)
+            index.write_shard(self._out, written, entries)
         self._stopwatch.lap("write")
         report(len(rows) - reported)
         record = Record(
             bucket.id,
             shard.number,
             len(kept),
-            size,
+            total,
             sha256,
             captions,
             drops,
@@ -142,8 +149,8 @@ class ShardTask:
             return b""
         return self._read(row, part, self._side)
 
-    def _sample(self, row: dict[str, Any], bucket: int) -> tuple[str, list[bytes], bool]:
-        """Key, members in the order of the format, and whether there is a caption."""
+    def _sample(self, row: dict[str, Any], bucket: int) -> tuple[str, list[bytes], bool, Size]:
+        """Key, members in the order of the format, whether there is a caption, the JPEG's size."""
         archive = self._archives[row["archive"]]
         name = image_id(archive.id_prefix, text(row["key"]))
         key = sample_key(name)
@@ -172,7 +179,7 @@ class ShardTask:
             json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode(),
         ]
         self._stopwatch.lap("json")
-        return key, members, captioned
+        return key, members, captioned, done.size
 
     def _document(
         self,

@@ -22,8 +22,9 @@ ORDER = (
     "progress", "report", "stopwatch",
     "catalogue", "sidecar", "kernels", "decode", "sources", "dedup", "planning",
     "resize", "encode", "orientation", "transcode",
-    "tar", "shard", "records", "task", "fill", "meta", "manifest", "state", "card", "outcome",
-    "engines", "scan", "run", "repack", "captions", "pruning", "verification",
+    "tar", "shard", "walked", "index", "records", "task", "fill", "meta", "manifest", "state",
+    "card", "outcome",
+    "engines", "scan", "run", "repack", "captions", "pruning", "verification", "loader",
     "draw", "segments", "timm_tars", "drawn_source", "bench",
     "cli", "__main__",
 )  # fmt: skip
@@ -34,15 +35,22 @@ FREE = ("__init__",)  # the public face: everything may import its __version__
 NATIVE = {
     "numba": {"kernels"},
     "pyvips": {"decode", "drawn_source"},
-    "simplejpeg": {"decode", "drawn_source", "verification.jpeg", "manifest", "bench"},
+    "simplejpeg": {
+        "decode",
+        "drawn_source",
+        "verification.jpeg",
+        "manifest",
+        "bench",
+        "loader.images",
+    },
     "click": {"cli"},
     "httpx": {"captions.client"},
     "rich": {"cli", "progress"},
     "multiprocessing": {"engines"},
-    "webdataset": set(),
+    "webdataset": {"loader"},
     "yaml": {"card"},
     "PIL": {"encode"},
-    "torch": set(),
+    "torch": {"loader"},
 }
 
 HEAVY = (

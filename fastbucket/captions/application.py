@@ -20,7 +20,7 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
-from .. import card, commit, manifest
+from .. import card, commit, index, manifest
 from ..engines.local import Local
 from ..errors import RunError
 from ..format import APPLYING, DROP_REASONS, shard_path
@@ -29,8 +29,8 @@ from ..progress import Progress, Silent
 from ..recipe import available_cpus
 from ..repack import layout, places
 from ..repack.staging import Staging
-from ..repack.walked import shard_files
 from ..state import State
+from ..walked import shard_files
 from . import selection
 from .rewrite import FOLDER, Chosen, Job, Rewritten
 from .store import Store
@@ -293,7 +293,8 @@ class _Application:
         }
 
     def _write(self, facts: dict[str, Any]) -> None:
-        """The card, the manifest, and then the marker goes."""
+        """The indexes, the card, the manifest, and then the marker goes."""
+        index.write(self._out, facts)
         card.renew(self._out, self._facts, facts, self._progress.say)
         if facts != self._facts:
             manifest.write(self._out, facts)

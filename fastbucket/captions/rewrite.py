@@ -18,12 +18,14 @@ from typing import Any, NamedTuple
 
 from ..errors import RunError
 from ..format import TAR_BLOCK, TAR_END, caption_text, shard_path
+from ..index import Entry, size_of, write_shard
+from ..index import Shard as Indexed
 from ..progress import Reporter
 from ..repack.staging import Staging
-from ..repack.walked import Walked, sample_starts, walk
 from ..shard import ShardFile
 from ..sources import pread
 from ..tar import Headers
+from ..walked import Walked, sample_starts, walk
 from . import applied, beside
 from .applied import NONE, Applied
 from .store import Store
@@ -165,14 +167,21 @@ class ApplyTask:
         return _Plan(samples, False, Final(job.number, len(samples), own.walked.size, sha256))
 
     def _write(self, changed: Sequence[tuple[Job, _Plan]]) -> list[Final]:
-        """The new shards, side by side, each then made visible."""
+        """The new shards, side by side, each then made visible, and its index with it."""
+        indexes: list[list[Entry]] = [[] for _ in changed]
         with ExitStack() as stack:
             files = [stack.enter_context(ShardFile(self._place(job))) for job, _ in changed]
-            digests = beside.write(files, [self._pieces(plan.samples) for _, plan in changed])
+            streams = [
+                self._pieces(plan.samples, entries)
+                for (_, plan), entries in zip(changed, indexes, strict=True)
+            ]
+            digests = beside.write(files, streams)
             finals = []
             for file, sha256, (job, plan) in zip(files, digests, changed, strict=True):
                 file.publish()
                 finals.append(Final(job.number, len(plan.samples), file.bytes, sha256))
+        for (job, _), final, entries in zip(changed, finals, indexes, strict=True):
+            write_shard(self._out, Indexed(job.bucket_id, *final), entries)
         return finals
 
     def _place(self, job: Job) -> Path:
@@ -191,9 +200,9 @@ class ApplyTask:
             self._shards[name] = _Shard(self._out, self._store, self._chosen, name)
         return self._shards[name]
 
-    def _wanted(self, shard: _Shard, index: int) -> tuple[bytes, bytes]:
+    def _wanted(self, shard: _Shard, at: int) -> tuple[bytes, bytes]:
         """The .txt that a sample is to have, and the end of its JSON."""
-        caption = shard.captions.get(shard.walked.keys[index])
+        caption = shard.captions.get(shard.walked.keys[at])
         if caption is None:
             return self._none
         return caption_text(caption[1]), self._tails[caption[0]]
@@ -205,8 +214,11 @@ class ApplyTask:
         shard.read_into([old], text_at)
         return old[:text_size] != text or old[-len(tail) :] != tail
 
-    def _pieces(self, samples: Sequence[tuple[_Shard, int]]) -> Iterator[memoryview]:
-        """The tar of these samples in pieces of beside.PIECE bytes, the last of fewer.
+    def _pieces(
+        self, samples: Sequence[tuple[_Shard, int]], entries: list[Entry]
+    ) -> Iterator[memoryview]:
+        """The tar of these samples in pieces of beside.PIECE bytes, the last of fewer; `entries`
+        gains what its index says of each.
 
         Every piece lies in the same memory, and is over when the next is asked for. An image is
         read to its place in it, with one call for it and the old members behind it.
@@ -230,7 +242,7 @@ class ApplyTask:
                 if filled == len(piece):
                     yield piece
                     filled = 0
-            made = self._made(shard, index, document)
+            made = self._made(shard, index, document, entries)
             rest = memoryview(made + TAR_END if count == len(samples) else made)
             while rest:
                 size = min(len(rest), len(piece) - filled)
@@ -242,11 +254,13 @@ class ApplyTask:
         if filled:
             yield piece[:filled]
 
-    def _made(self, shard: _Shard, index: int, document: memoryview) -> bytes:
+    def _made(self, shard: _Shard, index: int, document: memoryview, entries: list[Entry]) -> bytes:
         """The blocks behind the image of a sample, made anew. document: the JSON as it was."""
         text, tail = self._wanted(shard, index)
-        key = shard.walked.keys[index]
-        new = applied.written(bytes(document), tail, f"{shard.path}: {key}")
+        key, image = shard.walked.keys[index], shard.members[index][1]
+        where = f"{shard.path}: {key}"
+        new = applied.written(bytes(document), tail, where)
+        entries.append(Entry(key, *size_of(new, where), (image, len(text), len(new))))
         return b"".join(
             (
                 self._headers.header(f"{key}.txt".encode(), len(text)),

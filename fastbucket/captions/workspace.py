@@ -17,8 +17,8 @@ from .. import manifest
 from ..format import CAPTION_SOURCE, CAPTIONS
 from ..progress import Progress, Silent
 from ..repack import places
-from ..repack.walked import shard_files, walk
 from ..state import State
+from ..walked import shard_files, walk
 from . import applied
 from .store import Store
 from .text import clean

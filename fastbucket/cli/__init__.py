@@ -16,7 +16,9 @@ import click
 from .. import __version__
 from ..errors import RunError
 
-COMMANDS = ("export", "captions", "prune", "card", "verify", "buckets", "bench", "demo")
+COMMANDS = (
+    "export", "captions", "prune", "card", "index", "verify", "buckets", "bench", "demo",
+)  # fmt: skip
 """One module each, in the order in which help lists them."""
 
 

@@ -18,8 +18,8 @@ from ..fill import Final
 from ..format import shard_path
 from ..progress import Reporter
 from ..repack.staging import Staging
-from ..repack.walked import sample_starts, walk
 from ..shard import ShardFile
+from ..walked import sample_starts, walk
 
 WORK = "pruning"
 """Folder of the state: the marker, journals, and shards that wait for their bucket."""

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .. import card, commit, manifest
+from .. import card, commit, index, manifest
 from ..captions.store import Store
 from ..captions.workspace import stamp
 from ..engines.local import Local
@@ -337,8 +337,9 @@ class _Pruning:
         }
 
     def _write(self) -> dict[str, Any]:
-        """The card, the manifest, and then the marker goes. Returns the manifest."""
+        """The indexes, the card, the manifest, and then the marker goes. Returns the manifest."""
         facts = self._updated_facts()
+        index.write(self._out, facts)
         card.renew(self._out, self._facts, facts, self._progress.say)
         if facts != self._facts:
             manifest.write(self._out, facts)

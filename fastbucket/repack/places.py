@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .. import commit
 from ..errors import RunError
 from ..format import META
-from .walked import shard_files, walk
+from ..walked import shard_files, walk
 
 Sample = tuple[str, str, str, int, int]
 """key, image_id, bucket_id, shard, position."""

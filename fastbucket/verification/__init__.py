@@ -4,6 +4,7 @@
     buckets/        exactly the manifest's shards, of its size and hash    run, shard
     tar             read by tarfile: headers, order, padding, end          shard
     sample          JSON against schema, recipe, .txt and JPEG             sample, jpeg
+    index/          against manifest and shards, where it is               index
     meta/           against manifest and shards                            meta
     sources         on request: read again, each against source_sha256     origins
 

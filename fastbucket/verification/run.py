@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..engines.local import Local
 from ..errors import RunError
-from ..format import BUCKETS, CARD, MANIFEST, META, RESERVED_FIELDS, UNFINISHED
+from ..format import BUCKETS, CARD, INDEX, MANIFEST, META, RESERVED_FIELDS, UNFINISHED
 from ..progress import Progress, Silent
 from ..recipe import Recipe, available_cpus
-from . import manifest, origins
+from . import index, manifest, origins
 from .findings import Findings, Problem, Tally
 from .manifest import ManifestFacts
 from .sample import Traits
@@ -104,7 +104,10 @@ def verify(
             "caption_sources": [(entry["id"], entry["variant"]) for entry in facts.caption_sources],
             "fast": fast,
             "origins": bool(archives),
+            "indexed": (root / INDEX).is_dir(),
         }
+        if setup["indexed"]:
+            index.check(root, [(s.path, s.samples, s.size) for s in facts.shards], found)
         progress.phase("verify", sum(shard.samples for shard in present), "samples")
         with Local(workers or available_cpus(), setup, _PATIENCE, progress.say) as engine:
             results = dict(engine.map(_JOB, present, progress.advance))
@@ -139,7 +142,8 @@ def _files(root: Path, shards: Sequence[ListedShard], found: Findings) -> list[L
     there: set[str] = set()
     for folder, _, names in os.walk(root / BUCKETS, followlinks=True):
         there |= {Path(folder, name).relative_to(root).as_posix() for name in names}
-    for path in sorted(there - listed):
+    # Megatron-Energon's own index stands beside the shard that it is of.
+    for path in sorted(there - listed - {f"{path}.idx" for path in listed}):
         found.add(path, "", f"is not in {MANIFEST}")
     for path in sorted(listed - there):
         found.add(path, "", f"is missing; {MANIFEST} lists it")

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from ..format import MEMBERS, TAR_BLOCK, TAR_END, TAR_MODE
 from ..recipe import Recipe
+from . import index
 from .findings import PATH_LIMIT, Findings, Problem
 from .hashed import HashedFile
 from .sample import SampleCheck, Traits
@@ -46,10 +47,11 @@ class ListedShard(NamedTuple):
 
 
 class Member(NamedTuple):
-    """A member of a tar. content: None where it was too large to read."""
+    """A member of a tar. content: None where it was too large to read. place: where it lies."""
 
     name: str
     content: bytes | None
+    place: index.Place
 
 
 class ShardFacts(NamedTuple):
@@ -78,6 +80,7 @@ class ShardCheck:
         )
         self._fast = bool(setup["fast"])
         self._origins = bool(setup.get("origins"))
+        self._indexed = bool(setup.get("indexed"))
 
     def __call__(self, task: ListedShard, progress: Callable[[int], None]) -> ShardFacts:
         whole, found = Findings(), Findings(PATH_LIMIT)
@@ -86,6 +89,8 @@ class ShardCheck:
         captions: Counter[int] = Counter()
         origins: dict[str, list[bytes]] = {}
         size, told, reported = 0, time.monotonic(), 0
+        places: list[index.Place] = []
+        shapes: dict[str, tuple[int, int] | None] = {}
 
         def note(member: str, text: str) -> None:
             found.add(task.path, member, text)
@@ -94,7 +99,9 @@ class ShardCheck:
             with HashedFile(self._out / task.path) as file:
                 size = file.size
                 contents = members_of(file, self._recipe.mtime, note, self._fast)
-                for key, members in samples(contents, note):
+                for key, members in samples(contents, note, places):
+                    if self._indexed and "json" in members:
+                        shapes[f"{key}.jpg"] = index.size_in(members["json"])
                     facts = self._sample(task.bucket_id, key, members, note)
                     keys += digest(key)
                     prints.append(facts.fingerprint)
@@ -121,6 +128,9 @@ class ShardCheck:
             ):
                 if here != there:
                     whole.add(task.path, "", f"{name} is {here}, the manifest says {there}")
+            if self._indexed and not whole.problems:
+                for text in index.shard_flaws(self._out, task.path, size, sha256, places, shapes):
+                    whole.add(index.index_of(task.path), "", text)
         progress(len(prints) - reported)
         return ShardFacts(
             len(prints),
@@ -143,11 +153,15 @@ def digest(key: str) -> bytes:
 
 
 def samples(
-    members: Iterator[Member], note: Callable[[str, str], None]
+    members: Iterator[Member],
+    note: Callable[[str, str], None],
+    places: list[index.Place],
 ) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Adjacent members of one key as (key, content by suffix), in the order of the shard."""
+    """Adjacent members of one key as (key, content by suffix), in the order of the shard. places:
+    takes the place of every member."""
     key, group = "", list[Member]()
     for member in members:
+        places.append(member.place)
         its, _, _ = member.name.partition(".")
         if group and its != key:
             yield key, _sample(key, group, note)
@@ -219,7 +233,7 @@ def members_of(
             if size <= _LIMIT and end + padding <= file.size:
                 inside = file.at(at + TAR_BLOCK, size)
                 if file.at(end, padding) == _ZERO_BLOCK[:padding]:
-                    yield Member(name, inside)
+                    yield Member(name, inside, index.Place(name, at + TAR_BLOCK, size))
                     at, tar = end + padding, None
                     continue
         # What is no plain file (PAX headers, long names, links) is not left to tarfile: it would
@@ -245,7 +259,7 @@ def members_of(
         at = end + -end % TAR_BLOCK
         if file.at(end, at - end).strip(b"\0"):
             note(info.name, "the padding behind it is not zeros")
-        yield Member(info.name, content)
+        yield Member(info.name, content, index.Place(info.name, info.offset_data, info.size))
     tail = file.at(at, len(TAR_END) + 1)
     if tail != TAR_END or file.size != at + len(TAR_END):
         note(

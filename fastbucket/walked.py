@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import RunError
-from ..format import BUCKETS, TAR_BLOCK, TAR_END
-from ..kernels import jpegheader, tarheader, tarwalk, window
+from .errors import RunError
+from .format import BUCKETS, TAR_BLOCK, TAR_END
+from .kernels import jpegheader, tarheader, tarwalk, window
 
 _BATCH = 1024
 _KEY_DIGITS = 64
