@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import os
+import platform
+import time
 from collections.abc import Iterator, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from . import card, catalogue, fill, manifest, meta, planning
-from .format import CAPTION_SOURCE, CAPTION_SOURCE_ID, DROP_REASONS, INPUT_ERRORS, STATE, image_id
+from . import card, catalogue, commit, fill, manifest, meta, planning
+from .format import (
+    CAPTION_SOURCE,
+    CAPTION_SOURCE_ID,
+    DROP_REASONS,
+    INPUT_ERRORS,
+    RUN,
+    STATE,
+    image_id,
+)
 from .recipe import Recipe
 from .records import Drop, Record
 from .report import BAD_INPUTS_SHOWN, BadInput, BucketCount, Report
@@ -83,9 +96,11 @@ def finish(
     report: Report,
     excluded: int,
     licence: str,
+    sources: Sequence[str | os.PathLike[str]],
 ) -> None:
-    """Fill the gaps, then write meta/, the card and last the manifest; complete the report."""
-    size = recipe.shard_size
+    """Fill the gaps, then write meta/, the run, the card and last the manifest; complete the
+    report. sources: as they were named."""
+    begun, size = time.monotonic(), recipe.shard_size
     finals = {index: fill.fill(out, out / STATE, those, size) for index, those in records.items()}
     first_row = {(shard.bucket, shard.number): shard.start for shard in made.shards}
     drops: dict[int, Drop] = {}
@@ -124,9 +139,43 @@ def finish(
         manifest.bucket_facts(made.buckets, finals),
         [_caption_source(report.captions)] if report.captions else [],
     )
+    _count_buckets(report, facts)
+    write_run(out, report, sources, time.monotonic() - begun)
     card.write(out, card.card(facts, made.carried, licence))
     manifest.write(out, facts)
-    _count_buckets(report, facts)
+
+
+def write_run(
+    out: Path, report: Report, sources: Sequence[str | os.PathLike[str]], finish: float
+) -> None:
+    """run.json: how fast this run was, and where it found its sources.
+
+    finish: seconds of the last phase so far. Sources are noted as they were named, relative to
+    `out`: a folder that moves together with its sources still finds them, and no home is told.
+    In ASCII: a path may hold bytes that are no text.
+    """
+    base = os.path.abspath(out)
+    named = [os.fspath(source) for source in sources]
+    facts = {
+        "export_id": report.export_id,
+        "finished_at": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "workers": report.workers,
+        "cpus": os.cpu_count() or 0,
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "archives": report.archives,
+        "scanned": report.scanned,
+        "exported": report.exported,
+        "shards": sum(bucket.shards for bucket in report.buckets),
+        "resumed_shards": report.resumed_shards,
+        "resumed_samples": report.resumed_samples,
+        "bytes_in": report.bytes_in,
+        "bytes_out": report.bytes_out,
+        "phases": {k: round(v, 3) for k, v in {**report.seconds, "finish": finish}.items()},
+        "stages": {stage: round(seconds, 3) for stage, seconds in report.stages.items()},
+        "sources": [os.path.relpath(os.path.abspath(s), base) for s in named if s != "-"],
+    }
+    commit.write_text(out / RUN, json.dumps(facts, indent=2) + "\n")
 
 
 def _caption_source(count: int) -> dict[str, Any]:

@@ -41,11 +41,12 @@ class Place(NamedTuple):
 
 
 class Members(NamedTuple):
-    """The members of a sample as they are stored, in the order of format.MEMBERS."""
+    """The members of a sample as they are stored, in the order of format.MEMBERS; and its key."""
 
     jpg: bytes
     txt: bytes
     json: bytes
+    key: str
 
 
 class Images:
@@ -119,7 +120,7 @@ class _Shard:
 
     def members(self, sample: Placed) -> Members:
         at, _ = self._find(sample)
-        found = []
+        found, key = [], ""
         for suffix in MEMBERS:
             name, size, following = self._member(at)
             if not name.endswith(f".{suffix}"):
@@ -128,8 +129,8 @@ class _Shard:
                     "should be; fastbucket verify says more"
                 )
             found.append(self._content(at, size))
-            at = following
-        return Members(*found)
+            at, key = following, name.removesuffix(f".{suffix}")
+        return Members(found[0], found[1], found[2], key)
 
     def _find(self, sample: Placed) -> tuple[int, int]:
         """Where the sample's first header is, and the size of its image in bytes."""

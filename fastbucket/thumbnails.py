@@ -14,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
@@ -28,19 +29,24 @@ QUALITY = 75
 
 
 class Thumbnail(NamedTuple):
-    """A thumbnail and what stands beside it. jpeg: b"" where the stored one cannot be decoded.
+    """A thumbnail and what stands beside it. jpeg: b"" where the stored one cannot be decoded;
+    stored: bytes of the latter.
 
-    caption, facts: the .txt without its newline and the .json, where they were asked for; "" else.
+    caption, facts, key: the .txt without its newline, the .json and the name before them, where
+    they were asked for; "" else.
     """
 
     jpeg: bytes
+    stored: int = -1
     caption: str = ""
     facts: str = ""
+    key: str = ""
 
 
-def thumbnail(jpeg: bytes, side: int = SIDE, quality: int = QUALITY) -> bytes:
+def thumbnail(jpeg: bytes, side: int = SIDE, quality: int = QUALITY, limit: int = 0) -> bytes:
     """A small JPEG of a JPEG: RGB, upright, its longer side `side` pixels, never enlarged.
 
+    limit: bytes, above which the quality falls as far as it has to and can; 0: none.
     Raises SampleError("undecodable").
     """
     try:
@@ -48,15 +54,36 @@ def thumbnail(jpeg: bytes, side: int = SIDE, quality: int = QUALITY) -> bytes:
             image.draft("RGB", (side, side))
             turn = _turn(image)
             small: Image.Image = image.convert("RGB")
-            small.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=None)
-            small = small if turn is None else small.transpose(turn)
-            small.info.clear()  # no EXIF, no profile: what a page shows is pixels
-            file = io.BytesIO()
-            small.save(file, "JPEG", quality=quality, optimize=True)
     except (OSError, SyntaxError, ValueError) as error:
         raise SampleError("undecodable", str(error)) from None
-    return file.getvalue()
+    return _small(small, turn, side, quality, limit)
 
+
+def of_pixels(
+    rgbx: np.ndarray, orientation: int, side: int = SIDE, quality: int = QUALITY, limit: int = 0
+) -> bytes:
+    """The same of pixels as stored, uint8 (h, w, 4), of an EXIF orientation of 1 to 8."""
+    height, width, _ = rgbx.shape
+    image = Image.frombuffer("RGBX", (width, height), rgbx, "raw", "RGBX", 0, 1).convert("RGB")
+    return _small(image, _TURNS.get(orientation), side, quality, limit)
+
+
+def _small(
+    image: Image.Image, turn: Image.Transpose | None, side: int, quality: int, limit: int
+) -> bytes:
+    image.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=None)
+    image = image if turn is None else image.transpose(turn)
+    image.info.clear()  # no EXIF, no profile: what a page shows is pixels
+    while True:
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=quality)
+        if not 0 < limit < file.tell() or quality <= _WORST:
+            return file.getvalue()
+        quality = max(_WORST, quality - 20)
+
+
+_WORST = 5
+"""The lowest quality that a limit of bytes leads to: 192x192 pixels of noise are 5 kB of it."""
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -86,9 +113,10 @@ def thumbnails(
     side: int = SIDE,
     quality: int = QUALITY,
     words: bool = False,
+    limit: int = 0,
 ) -> list[Thumbnail]:
     """Thumbnails of stored samples, in the order of `places`, which may be any: shards are read
-    one after the other, each forwards. words: with caption and facts.
+    one after the other, each forwards. words: with caption, facts and key. limit: see `thumbnail`.
 
     Raises RunError for a shard that is missing or damaged, or a place that has another key.
     """
@@ -99,19 +127,19 @@ def thumbnails(
     )
     with closing(Images(Path(out), "meta/", "fastbucket verify says more")) as images:
         for index in forwards:
-            caption = facts = ""
+            caption = facts = key = ""
             if words:
                 members = images.members(places[index])
                 image = members.jpg
                 caption = members.txt.decode("utf-8", "replace").rstrip("\n")
-                facts = members.json.decode("utf-8", "replace")
+                facts, key = members.json.decode("utf-8", "replace"), members.key
             else:
                 image = images.read(places[index])
             try:
-                small = thumbnail(image, side, quality)
+                small = thumbnail(image, side, quality, limit)
             except SampleError:
                 small = b""
-            found[index] = Thumbnail(small, caption, facts)
+            found[index] = Thumbnail(small, len(image), caption, facts, key)
     return found
 
 

@@ -55,11 +55,17 @@ def rows(out: Path) -> list[dict]:
 
 def test_nothing_but_the_format_lies_in_the_folder(any_export):
     out = any_export.out
-    assert {p.name for p in out.iterdir()} == {"manifest.json", "README.md", "buckets", "meta"}
+    assert {p.name for p in out.iterdir()} == {
+        "manifest.json",
+        "README.md",
+        "run.json",
+        "buckets",
+        "meta",
+    }
     listed = [s["path"] for b in any_export.manifest["buckets"] for s in b["shards"]]
     found = [p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()]
     meta = [p.relative_to(out).as_posix() for p in (out / "meta").glob("samples-*.parquet")]
-    assert sorted(found) == sorted([*listed, *meta, "manifest.json", "README.md"])
+    assert sorted(found) == sorted([*listed, *meta, "manifest.json", "README.md", "run.json"])
     assert meta
     assert not [p for p in out.rglob("*") if p.name.startswith(".")]
 

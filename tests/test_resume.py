@@ -221,7 +221,7 @@ def test_a_second_run_does_nothing_and_says_so(any_export, tmp_path):
     assert report.status == "already complete"
     assert times(any_export.out) == before
     assert {p.name for p in any_export.out.iterdir()} == {
-        "manifest.json", "README.md", "buckets", "meta",
+        "manifest.json", "README.md", "run.json", "buckets", "meta",
     }  # fmt: skip
     first = any_export.report
     for field in ("out", "export_id", "archives", "scanned", "exported", "dropped", "buckets",
@@ -290,7 +290,13 @@ def test_overwrite_starts_afresh(drawn, finished, tmp_path):
     fastbucket.export(drawn.paths, tmp_path / "fresh", recipe, ONE)
     assert exported.digests(finished) == exported.digests(tmp_path / "fresh")
     assert Recipe.from_json(exported.manifest(finished)) == recipe
-    assert {p.name for p in finished.iterdir()} == {"manifest.json", "README.md", "buckets", "meta"}
+    assert {p.name for p in finished.iterdir()} == {
+        "manifest.json",
+        "README.md",
+        "run.json",
+        "buckets",
+        "meta",
+    }
 
 
 def test_overwrite_of_a_half_done_export(drawn, drawn_export, unfinished):
