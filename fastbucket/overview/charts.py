@@ -163,7 +163,7 @@ def sizes(kept: np.ndarray, dropped: np.ndarray, regions: Sequence[Region]) -> s
             )
     top = bottom - (side - left)
     view = f'viewBox="0 {top} {side + 12} {side - top}"'
-    return f'<svg {view} role="img" aria-label="Source sizes">{"".join(parts)}</svg>'
+    return f'<svg class="plot" {view} role="img" aria-label="Source sizes">{"".join(parts)}</svg>'
 
 
 def _extent(counts: np.ndarray, regions: Sequence[Region]) -> tuple[int, int]:

@@ -103,13 +103,13 @@ def meta_facts(out: Path, manifest: dict[str, Any], seed: int) -> MetaFacts | No
     adding = _Adding(manifest, seed)
     try:
         for path in paths:
-            with pq.ParquetFile(path, read_dictionary=list(_TEXTS)) as file:
-                there = set(file.schema_arrow.names)
-                if not there.issuperset(_NEEDED):
-                    return None
-                columns = [name for name in (*_TEXTS, *_NUMBERS) if name in there]
+            there = set(pq.read_schema(path).names)
+            if not there.issuperset(_NEEDED):
+                return None
+            texts, numbers = ([n for n in names if n in there] for names in (_TEXTS, _NUMBERS))
+            with pq.ParquetFile(path, read_dictionary=texts) as file:
                 row = 0
-                for batch in file.iter_batches(_BATCH, columns=columns):
+                for batch in file.iter_batches(_BATCH, columns=texts + numbers):
                     adding.add(batch, path, row)
                     row += batch.num_rows
         adding.facts.dropped = [_named(place) for place in adding.chosen()]

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from .. import __version__, commit
 from ..errors import RunError
-from ..format import CAPTIONS, REPORT
+from ..format import APPLYING, CAPTIONS, REPORT
 from ..progress import Progress, Silent
 from . import contact, dropped, html, sections, sheets
 from .facts import meta_facts, run_facts
@@ -58,10 +58,7 @@ def write(
     target = Path(path) if path is not None else root / REPORT
     facts = gather(root, sources, samples, seed, progress or Silent())
     text = page(facts)
-    try:
-        commit.write_text(target, text)
-    except OSError as error:
-        raise commit.output_error(target, error) from None
+    commit.write_text(target, text)
     absent = [*facts.wrong, *([facts.no_pictures] if facts.no_pictures else [])]
     for name, value in (("meta/", facts.meta), ("run.json", facts.run), (CAPTIONS, facts.coverage)):
         if value is None:
@@ -87,6 +84,9 @@ def gather(out: Path, sources: Sequence[str], samples: int, seed: int, progress:
             f"{out}: manifest.json is not what the format says ({type(error).__name__}: {error}); "
             "fastbucket verify says more"
         ) from error
+    if (out / APPLYING).is_file():
+        wrong.insert(0, "Captions are being applied: the manifest does not hold until then. "
+                     "Run fastbucket captions apply again, and then this.")  # fmt: skip
     known = [os.path.join(out, source) for source in run["sources"]] if run else []
     pictures, why = dropped.pictures(
         out, sections.known_recipe(manifest), meta.dropped if meta else (),

@@ -12,8 +12,8 @@ from .charts import Region
 _SIDE = 1 << 20
 """Pixels of the sides that a rule is asked about: ratios to 1e-6."""
 
-_STEPS = 512
-"""Ratios that are tried for each orientation; between two that differ the border is bisected."""
+_STEPS = 768
+"""Ratios that are tried, from 1:64 to 64:1; between two that differ the border is bisected."""
 
 _FAR = 1 << 20
 """Pixels: beyond every plot."""
@@ -40,7 +40,7 @@ def regions(buckets: Sequence[Bucket], rule: str, counts: Mapping[str, int]) -> 
 
 def _bands(buckets: Sequence[Bucket], rule: str) -> list[tuple[int, float, float]]:
     """(index of the bucket, from ratio, to ratio), from tall to wide."""
-    ratios = [2 ** (8 * step / _STEPS - 4) for step in range(_STEPS + 1)]  # 1:16 to 16:1
+    ratios = [2 ** (12 * step / _STEPS - 6) for step in range(_STEPS + 1)]
     bands: list[tuple[int, float, float]] = []
     begun = ratios[0]
     for low, high in pairwise(ratios):

@@ -141,7 +141,10 @@ def of_buckets(facts: Facts) -> str:
     head = ("bucket", "target", "w/h", "samples", "share", "shards", "size", "a sample",
             "bits/pixel", "mean scale")  # fmt: skip
     return html.section(
-        "buckets", "Buckets", "From tall to wide; all images of a bucket have its target's size.",
+        "buckets", "Buckets",
+        "From tall to wide. Images are the source's own, of any size: the target is what they are "
+        "grouped for." if facts.copied
+        else "From tall to wide; all images of a bucket have its target's size.",
         html.panel("Samples by bucket", '<div class="wide">',
                    charts.columns(bars, "Samples by bucket", 1000, 300, upright=len(bars) > 8),
                    "</div>"),

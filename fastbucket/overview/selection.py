@@ -28,6 +28,8 @@ def shares(counts: Sequence[int], total: int) -> list[int]:
 
 def places(bucket: dict[str, Any], wanted: int, seed: int) -> list[Place]:
     """`wanted` samples of a bucket of the manifest, spread over its shards, in their order."""
+    if not wanted:
+        return []
     dice = random.Random(f"{seed} {bucket['bucket_id']}")
     shards = [
         (int(PurePosixPath(shard["path"]).stem.partition("-")[2]), shard["count"])
