@@ -140,7 +140,18 @@ def sizes(kept: np.ndarray, dropped: np.ndarray, regions: Sequence[Region]) -> s
     bottom = side - below
     frame = f'x="{left}" y="{bottom - unit * (high - low):.1f}" width="{side - left}" '
     frame += f'height="{side - left}"'
-    parts = [f'<clipPath id="frame"><rect {frame}/></clipPath><g clip-path="url(#frame)">']
+    parts = []
+    for power in range(LOWEST, LOWEST + OCTAVES):
+        at = unit * ((power - LOWEST) * OCTAVE - low)
+        if 0 <= at <= side - left:
+            x0, y0 = left + at, bottom - at
+            name = str(2**power) if power < 10 else f"{2 ** (power - 10)}k"
+            parts.append(
+                f'<path class="grid" d="M{x0:.1f} {bottom - side + left}V{bottom}M{left} '
+                f'{y0:.1f}H{side}"/><text class="name" x="{x0:.1f}" y="{bottom + 18}">{name}</text>'
+                f'<text class="tick" x="{left - 8}" y="{y0 + 4:.1f}">{name}</text>'
+            )
+    parts.append(f'<clipPath id="frame"><rect {frame}/></clipPath><g clip-path="url(#frame)">')
     for i, region in enumerate(regions):
         path = "L".join(f"{x(w):.1f} {y(h):.1f}" for w, h in region.corners)
         hint = f"{region.name}: {region.target[0]}×{region.target[1]}, {number(region.count)}"
@@ -151,16 +162,6 @@ def sizes(kept: np.ndarray, dropped: np.ndarray, regions: Sequence[Region]) -> s
     for counts, name in ((dropped, "dropped"), (kept, "kept")):
         parts += _shaded(counts, name, low, high, left, bottom, unit)
     parts.append("</g>")
-    for power in range(LOWEST, LOWEST + OCTAVES):
-        at = unit * ((power - LOWEST) * OCTAVE - low)
-        if 0 <= at <= side - left:
-            x0, y0 = left + at, bottom - at
-            name = _short(2**power) if 2**power < 1000 else number(2**power)
-            parts.append(
-                f'<path class="grid" d="M{x0:.1f} {bottom - side + left}V{bottom}M{left} '
-                f'{y0:.1f}H{side}"/><text class="name" x="{x0:.1f}" y="{bottom + 18}">{name}</text>'
-                f'<text class="tick" x="{left - 8}" y="{y0 + 4:.1f}">{name}</text>'
-            )
     top = bottom - (side - left)
     view = f'viewBox="0 {top} {side + 12} {side - top}"'
     return f'<svg class="plot" {view} role="img" aria-label="Source sizes">{"".join(parts)}</svg>'

@@ -198,7 +198,7 @@ def of_sizes(facts: Facts) -> str:
 def _threshold(recipe: Mapping[str, Any]) -> str:
     if recipe.get("subsampling_policy") != "adaptive_scale":
         return ""
-    return f" Lighter: at or above {recipe['adaptive_scale_threshold']:g}, stored as 4:2:0."
+    return f" Paler: at or above {recipe['adaptive_scale_threshold']:g}, stored as 4:2:0."
 
 
 def _scales(meta: MetaFacts, facts: Facts) -> list[Bar]:
