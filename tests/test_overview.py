@@ -23,7 +23,7 @@ from PIL import Image
 import fastbucket
 from fastbucket import Recipe, Resources, RunError
 from fastbucket.buckets import CHOICES, buckets
-from fastbucket.overview import facts, html, page, regions, sections
+from fastbucket.overview import facts, html, page, regions, sizes
 from fastbucket.overview.selection import places, shares
 from fastbucket.progress import Silent
 
@@ -124,7 +124,7 @@ def test_scales_and_chroma_are_those_of_the_samples(any_export):
         by_bucket[name] = by_bucket.get(name, 0.0) + sample.json["scale"]
     assert {k: v for k, v in found.scale_of.items() if v} == pytest.approx(by_bucket)
     gathered = page.gather(any_export.out, [], 4, 0, Silent())
-    chroma, everything = sections.chroma(gathered)
+    chroma, everything = sizes.chroma(gathered)
     assert everything
     assert +Counter(chroma) == Counter(s.json["jpeg"]["subsampling"] for s in any_export.samples)
 

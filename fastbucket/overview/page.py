@@ -16,8 +16,10 @@ from ..errors import RunError
 from ..format import APPLYING, CAPTIONS, REPORT
 from ..progress import Progress, Silent
 from . import contact, dropped, html, sections, sheets
+from .drops import of_drops
 from .facts import meta_facts, run_facts
-from .sections import Facts
+from .gathered import Facts, known_recipe
+from .sizes import of_sizes
 
 SAMPLES = 960
 """Samples shown, of all buckets together: a page of some 7 MB. One takes at most 30 kB."""
@@ -75,7 +77,7 @@ def gather(out: Path, sources: Sequence[str], samples: int, seed: int, progress:
 
     manifest = load(out)
     try:
-        manifest["recipe"] = {**sections.known_recipe(manifest), **manifest["recipe"]}
+        manifest["recipe"] = {**known_recipe(manifest), **manifest["recipe"]}
         meta = meta_facts(out, manifest, seed)
         run = run_facts(out)
         shown, wrong = contact.shown(out, manifest, samples, seed, progress)
@@ -89,7 +91,7 @@ def gather(out: Path, sources: Sequence[str], samples: int, seed: int, progress:
                      "Run fastbucket captions apply again, and then this.")  # fmt: skip
     known = [os.path.join(out, source) for source in run["sources"]] if run else []
     pictures, why = dropped.pictures(
-        out, sections.known_recipe(manifest), meta.dropped if meta else (),
+        out, known_recipe(manifest), meta.dropped if meta else (),
         list(sources) or known, progress,
     )  # fmt: skip
     return Facts(
@@ -127,9 +129,9 @@ def page(facts: Facts) -> str:
     parts = (
         sections.totals(facts),
         sections.of_buckets(facts),
-        sections.of_sizes(facts),
+        of_sizes(facts),
         sections.of_captions(facts),
-        sections.of_drops(facts),
+        of_drops(facts),
         sections.of_source(facts),
         sections.of_run(facts),
         sections.of_settings(facts),

@@ -9,7 +9,7 @@ from typing import Any
 from ..thumbnails import data_uri
 from . import charts, html
 from .contact import CAPTION_LIMIT, Shown
-from .sections import Facts
+from .gathered import Facts
 
 _PAGE = 1198
 """Pixels of a row of cards on a wide screen."""
