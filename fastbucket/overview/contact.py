@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,7 +80,8 @@ def _card(place: Place, small: Any) -> Shown:
     facts = {
         name: shortened(value, NAME_LIMIT) if isinstance(value, str) else value
         for name in FACTS
-        if isinstance(value := values.get(name), (str, int, float)) and value == value
+        if isinstance(value := values.get(name), (str, int, float))
+        if not isinstance(value, float) or math.isfinite(value)
     }
     return Shown(
         place,

@@ -112,9 +112,12 @@ def pictures(
     ]
     progress.phase("sources", len(tasks), "archives")
     found: dict[tuple[str, str], bytes] = {}
-    with Local(1, {"recipe": recipe}, _PATIENCE) as engine:
-        for task, made in engine.map("fastbucket.overview.dropped:Thumbnails", tasks):
-            found.update({(task.name, member): jpeg for member, jpeg in made.items()})
-            progress.advance(1)
+    try:
+        with Local(1, {"recipe": recipe}, _PATIENCE) as engine:
+            for task, made in engine.map("fastbucket.overview.dropped:Thumbnails", tasks):
+                found.update({(task.name, member): jpeg for member, jpeg in made.items()})
+                progress.advance(1)
+    except RunError as error:  # a worker that dies whatever it does: the page has the rest
+        return found, str(error)
     missing = sorted(set(wanted) - set(there))
     return found, f"{len(missing)} archives are not at hand, {missing[0]} first" if missing else ""

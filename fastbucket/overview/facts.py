@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 import xxhash
 
 from ..format import META, RUN
+from ..verification.findings import flaws, no_constant
+from ..verification.history import SHAPE
 
 OCTAVE = 24
 """Cells of the size map in a doubling of a side."""
@@ -79,16 +81,14 @@ def cell(pixels: np.ndarray) -> np.ndarray:
 
 
 def run_facts(out: Path) -> dict[str, Any] | None:
-    """run.json; None where there is none that can be read."""
+    """run.json; None where there is none that can be read. What a later version adds is left."""
     try:
-        facts = json.loads((out / RUN).read_text(encoding="utf-8"))
-        phases, stages = facts["phases"], facts["stages"]
-        sound = isinstance(facts["sources"], list) and all(
-            isinstance(v, (int, float)) for v in (*phases.values(), *stages.values())
-        )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        text = (out / RUN).read_text(encoding="utf-8")
+        facts = json.loads(text, parse_constant=no_constant)
+        known = {name: facts[name] for name in SHAPE}
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
-    return facts if sound else None
+    return None if flaws(known, SHAPE, "") else known
 
 
 def meta_facts(out: Path, manifest: dict[str, Any], seed: int) -> MetaFacts | None:

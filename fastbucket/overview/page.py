@@ -15,6 +15,7 @@ from .. import __version__, commit
 from ..errors import RunError
 from ..format import APPLYING, CAPTIONS, REPORT
 from ..progress import Progress, Silent
+from ..verification.manifest import load
 from . import contact, dropped, html, sections, sheets
 from .drops import of_drops
 from .facts import meta_facts, run_facts
@@ -58,8 +59,15 @@ def write(
     start = time.monotonic()
     root = Path(out)
     target = Path(path) if path is not None else root / REPORT
-    facts = gather(root, sources, samples, seed, progress or Silent())
-    text = page(facts)
+    manifest = load(root)
+    try:
+        facts = gather(root, manifest, sources, samples, seed, progress or Silent())
+        text = page(facts)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunError(
+            f"{root}: manifest.json is not what the format says ({type(error).__name__}: {error}); "
+            "fastbucket verify says more"
+        ) from error
     commit.write_text(target, text)
     absent = [*facts.wrong, *([facts.no_pictures] if facts.no_pictures else [])]
     for name, value in (("meta/", facts.meta), ("run.json", facts.run), (CAPTIONS, facts.coverage)):
@@ -71,21 +79,19 @@ def write(
     )  # fmt: skip
 
 
-def gather(out: Path, sources: Sequence[str], samples: int, seed: int, progress: Progress) -> Facts:
-    """All that the page says. Raises RunError where there is no manifest of this format."""
-    from ..verification.manifest import load
-
-    manifest = load(out)
-    try:
-        manifest["recipe"] = {**known_recipe(manifest), **manifest["recipe"]}
-        meta = meta_facts(out, manifest, seed)
-        run = run_facts(out)
-        shown, wrong = contact.shown(out, manifest, samples, seed, progress)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise RunError(
-            f"{out}: manifest.json is not what the format says ({type(error).__name__}: {error}); "
-            "fastbucket verify says more"
-        ) from error
+def gather(
+    out: Path,
+    manifest: dict[str, Any],
+    sources: Sequence[str],
+    samples: int,
+    seed: int,
+    progress: Progress,
+) -> Facts:
+    """All that the page says."""
+    manifest = {**manifest, "recipe": {**known_recipe(manifest), **manifest["recipe"]}}
+    meta = meta_facts(out, manifest, seed)
+    run = run_facts(out)
+    shown, wrong = contact.shown(out, manifest, samples, seed, progress)
     if (out / APPLYING).is_file():
         wrong.insert(0, "Captions are being applied: the manifest does not hold until then. "
                      "Run fastbucket captions apply again, and then this.")  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 from ..format import RUN
 from .findings import flaws, no_constant, one_of_each
 
-_SHAPE: dict[str, Any] = {
+SHAPE: dict[str, Any] = {
     "export_id": str,
     "finished_at": str,
     "workers": int,
@@ -29,6 +29,7 @@ _SHAPE: dict[str, Any] = {
     "stages": {str: float},
     "sources": [str],
 }
+"""As findings.flaws reads it."""
 
 
 def run_flaws(root: Path) -> Iterator[str]:
@@ -44,4 +45,4 @@ def run_flaws(root: Path) -> Iterator[str]:
     except (OSError, ValueError, RecursionError) as error:
         yield f"is no JSON: {error}; it may be removed"
         return
-    yield from flaws(facts, _SHAPE, "")
+    yield from flaws(facts, SHAPE, "")
