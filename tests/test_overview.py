@@ -72,8 +72,12 @@ class Read(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
-def written(out: Path, tmp_path: Path, **options) -> tuple[Read, page.Written]:
-    done = page.write(out, tmp_path / "page.html", **options)
+NOWHERE = ("nowhere/*.tar",)
+"""Sources that save a test the worker that would look into those of run.json."""
+
+
+def written(out: Path, tmp_path: Path, sources=NOWHERE, **options) -> tuple[Read, page.Written]:
+    done = page.write(out, tmp_path / "page.html", sources, **options)
     return Read((tmp_path / "page.html").read_text(encoding="utf-8")), done
 
 
@@ -123,7 +127,7 @@ def test_scales_and_chroma_are_those_of_the_samples(any_export):
         name = sample.json["bucket_id"]
         by_bucket[name] = by_bucket.get(name, 0.0) + sample.json["scale"]
     assert {k: v for k, v in found.scale_of.items() if v} == pytest.approx(by_bucket)
-    gathered = page.gather(any_export.out, any_export.manifest, [], 4, 0, Silent())
+    gathered = page.gather(any_export.out, any_export.manifest, NOWHERE, 4, 0, Silent())
     chroma, everything = sizes.chroma(gathered)
     assert everything
     assert +Counter(chroma) == Counter(s.json["jpeg"]["subsampling"] for s in any_export.samples)
@@ -311,7 +315,7 @@ def test_a_selection_is_seeded(drawn_export, tmp_path):
 
 def test_what_was_dropped_is_shown_from_its_source(drawn, drawn_export, tmp_path):
     """run.json knows where the source is; reasons that speak of damage have no picture."""
-    read, done = written(drawn_export.out, tmp_path)
+    read, done = written(drawn_export.out, tmp_path, sources=())
     assert done.dropped == drawn.small + drawn.duplicates
     assert "no picture" in read.text
     shown = page.gather(drawn_export.out, drawn_export.manifest, [], 0, 0, Silent())
@@ -333,7 +337,7 @@ def test_sources_that_are_gone_or_elsewhere(drawn, drawn_export, copy, tmp_path)
     facts_of = json.loads((copy / "run.json").read_text())
     facts_of["sources"] = ["../nowhere/*.tar"]
     (copy / "run.json").write_text(json.dumps(facts_of))
-    read, done = written(copy, tmp_path)
+    read, done = written(copy, tmp_path, sources=())
     assert done.dropped == 0
     assert "the sources are not at hand: source" in read.text
     read, done = written(copy, tmp_path, sources=[str(path) for path in drawn.paths])
@@ -376,7 +380,7 @@ def test_a_manifest_that_lacks_something_is_an_error(copy, tmp_path, part):
     del manifest[part]
     (copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(RunError, match=f"KeyError: '{part}'.*fastbucket verify says more"):
-        page.write(copy, tmp_path / "page.html", samples=0)
+        written(copy, tmp_path, samples=0)
 
 
 def test_numbers_that_json_does_not_have_are_left_out():
@@ -457,7 +461,7 @@ def hostile_export(drawn, tmp_path_factory):
 
 
 def test_hostile_names_and_captions_are_text(hostile_export, tmp_path):
-    read, done = written(hostile_export, tmp_path)
+    read, done = written(hostile_export, tmp_path, sources=())
     text = (tmp_path / "page.html").read_text()
     assert (done.samples, done.dropped) == (2, 1)
     assert HOSTILE in " ".join(read.words)
@@ -499,6 +503,7 @@ def test_the_command(drawn_export, tmp_path):
 
     path = tmp_path / "page.html"
     words = ["report", str(drawn_export.out), "--out", str(path), "--json", "-q", "--samples", "5"]
+    words += ["--source", NOWHERE[0]]
     done = CliRunner().invoke(cli, words)
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
