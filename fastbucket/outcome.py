@@ -151,8 +151,8 @@ def write_run(
     """run.json: how fast this run was, and where it found its sources.
 
     finish: seconds of the last phase so far. Sources are noted as they were named, relative to
-    `out`: a folder that moves together with its sources still finds them, and no home is told.
-    In ASCII: a path may hold bytes that are no text.
+    `out`: a folder that moves together with its sources still finds them. In ASCII: a path may
+    hold bytes that are no text.
     """
     base = os.path.abspath(out)
     named = [os.fspath(source) for source in sources]
