@@ -204,6 +204,6 @@ def of_settings(facts: Facts) -> str:
     return html.section(
         "settings", "Settings", "The recipe: with the source, it decides every byte of every shard."
         " <code>fastbucket export --recipe manifest.json</code> repeats it. * is not the default.",
-        html.table(("field", "value", "what it does"), rows, 3),
+        html.table(("field", "value", "what it does"), rows, 3, "settings"),
         html.panel("Software", html.table(("", ""), software, 1, "plain")),
     )  # fmt: skip

@@ -41,16 +41,16 @@ def of_sizes(facts: Facts) -> str:
         "Sizes",
         "Width and height of the sources after EXIF orientation. An image whose dot lies in a "
         "region falls into that bucket; below all regions it would have needed upsampling.",
-        '<div class="split">',
+        '<div class="split"><div>',
         html.panel("Source width × height", charts.sizes(meta.kept_map, meta.dropped_map, outlines),
                    legend, note=note),
-        '<div class="stack">',
+        html.panel("Bytes", _bytes(facts)),
+        "</div><div>",
         html.panel("Scale", charts.columns(_scales(meta, facts), "Scale", every=SCALE_BINS // 5),
                    note=f"Target / source of the {html.number(sum(meta.scales))} exported; 1 keeps "
                    "every pixel." + _threshold(recipe)),
         html.panel("Chroma", *_chroma(facts, thumbs)),
         html.panel("Bits a pixel", *_bits(thumbs)),
-        html.panel("Bytes", _bytes(facts)),
         "</div></div>",
     )  # fmt: skip
 
