@@ -44,7 +44,6 @@ def of_sizes(facts: Facts) -> str:
         '<div class="split"><div>',
         html.panel("Source width × height", charts.sizes(meta.kept_map, meta.dropped_map, outlines),
                    legend, note=note),
-        html.panel("Bytes", _bytes(facts)),
         "</div><div>",
         html.panel("Scale", charts.columns(_scales(meta, facts), "Scale", every=SCALE_BINS // 5),
                    note=f"Target / source of the {html.number(sum(meta.scales))} exported; 1 keeps "
@@ -52,6 +51,7 @@ def of_sizes(facts: Facts) -> str:
         html.panel("Chroma", *_chroma(facts, thumbs)),
         html.panel("Bits a pixel", *_bits(thumbs)),
         "</div></div>",
+        html.panel("Bytes", _bytes(facts)),
     )  # fmt: skip
 
 
