@@ -64,12 +64,17 @@ class Browser:
         self.requests: list[str] = []
         self.errors: list[str] = []
         self._loaded = False
-        target = next(
-            t for t in self.ask("Target.getTargets")["targetInfos"] if t["type"] == "page"
-        )
-        self._session = self.ask(
-            "Target.attachToTarget", targetId=target["targetId"], flatten=True
-        )["sessionId"]
+        try:
+            self._attach()
+        except BaseException:
+            self._end()
+            raise
+
+    def _attach(self) -> None:
+        targets = self.ask("Target.getTargets")["targetInfos"]
+        page = next(target for target in targets if target["type"] == "page")
+        answer = self.ask("Target.attachToTarget", targetId=page["targetId"], flatten=True)
+        self._session = answer["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.ask(f"{domain}.enable")
 
@@ -82,6 +87,9 @@ class Browser:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._end()
+
+    def _end(self) -> None:
         self._process.kill()
         self._process.wait()
         os.close(self._read)
