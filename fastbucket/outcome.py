@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import os
+import platform
+import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from . import card, catalogue, fill, index, manifest, meta, planning
+from . import card, catalogue, commit, fill, index, manifest, meta, planning
 from .format import (
     CAPTION_SOURCE,
     CAPTION_SOURCE_ID,
     DROP_REASONS,
     EARLIER,
     INPUT_ERRORS,
+    RUN,
     STATE,
     image_id,
 )
@@ -91,11 +97,12 @@ def finish(
     report: Report,
     excluded: int,
     licence: str,
+    sources: Sequence[str | os.PathLike[str]],
     say: Callable[[str], None],
 ) -> None:
-    """Fill the gaps, then write meta/, the indexes, the card and last the manifest; complete the
-    report."""
-    size = recipe.shard_size
+    """Fill the gaps, then write meta/, the run, the indexes, the card and last the manifest;
+    complete the report. sources: as they were named."""
+    begun, size = time.monotonic(), recipe.shard_size
     finals = {at: fill.fill(out, out / STATE, those, size) for at, those in records.items()}
     first_row = {(shard.bucket, shard.number): shard.start for shard in made.shards}
     drops: dict[int, Drop] = {}
@@ -135,9 +142,43 @@ def finish(
         [_caption_source(report.captions)] if report.captions else [],
     )
     index.write(out, facts)
+    _count_buckets(report, facts)
+    write_run(out, report, sources, time.monotonic() - begun)
     card.renew(out, card.earlier(out / EARLIER), facts, say, licence)
     manifest.write(out, facts)
-    _count_buckets(report, facts)
+
+
+def write_run(
+    out: Path, report: Report, sources: Sequence[str | os.PathLike[str]], finish: float
+) -> None:
+    """run.json: how fast this run was, and where it found its sources.
+
+    finish: seconds of the last phase so far. Sources are noted as they were named, relative to
+    `out`: a folder that moves together with its sources still finds them. In ASCII: a path may
+    hold bytes that are no text.
+    """
+    base = os.path.abspath(out)
+    named = [os.fspath(source) for source in sources]
+    facts = {
+        "export_id": report.export_id,
+        "finished_at": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "workers": report.workers,
+        "cpus": os.cpu_count() or 0,
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "archives": report.archives,
+        "scanned": report.scanned,
+        "exported": report.exported,
+        "shards": sum(bucket.shards for bucket in report.buckets),
+        "resumed_shards": report.resumed_shards,
+        "resumed_samples": report.resumed_samples,
+        "bytes_in": report.bytes_in,
+        "bytes_out": report.bytes_out,
+        "phases": {k: round(v, 3) for k, v in {**report.seconds, "finish": finish}.items()},
+        "stages": {stage: round(seconds, 3) for stage, seconds in report.stages.items()},
+        "sources": [os.path.relpath(os.path.abspath(s), base) for s in named if s != "-"],
+    }
+    commit.write_text(out / RUN, json.dumps(facts, indent=2) + "\n")
 
 
 def _caption_source(count: int) -> dict[str, Any]:

@@ -49,6 +49,7 @@ class Report:
     stages: dict[str, float] = field(default_factory=dict)  # seconds of all workers, by stage
     workers: int = 0
     resumed_shards: int = 0  # made by an earlier, interrupted run
+    resumed_samples: int = 0  # in them
     broken_archives: list[tuple[str, str]] = field(default_factory=list)  # path, why
     bad_inputs: list[BadInput] = field(default_factory=list)
 

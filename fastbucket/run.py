@@ -130,7 +130,7 @@ def _start(
             state.remove()
             return outcome.complete(run.out, done)
         try:
-            report = _work(run, archives, stamps, excluded, export_id, licence, dry)
+            report = _work(run, sources, archives, stamps, excluded, export_id, licence, dry)
         except OSError as error:
             raise output_error(Path(error.filename or run.out), error) from error
         if not dry or (run.out / MANIFEST).is_file():
@@ -140,6 +140,7 @@ def _start(
 
 def _work(
     run: _Run,
+    sources: Sequence[str | os.PathLike[str]],
     archives: Sequence[Archive],
     stamps: Mapping[str, str],
     excluded: frozenset[str],
@@ -185,6 +186,7 @@ def _work(
             report,
             len(excluded),
             licence,
+            sources,
             run.progress.say,
         )
     report.status = "exported"
@@ -230,6 +232,7 @@ def _export(
         else:
             missing.append(number)
     report.resumed_shards = len(records)
+    report.resumed_samples = sum(len(record.kept) for record in records.values())
     todo = sum(made.shards[n].stop - made.shards[n].start for n in missing)
     if records:
         run.progress.say(f"{len(records)} of {len(made.shards)} shards are there already")

@@ -37,6 +37,8 @@ from .format import (
     INDEX,
     MANIFEST,
     META,
+    REPORT,
+    RUN,
     STATE,
     UNFINISHED,
 )
@@ -122,9 +124,11 @@ class State:
         manifest, earlier = self.out / MANIFEST, self.out / EARLIER
         if manifest.is_file():
             commit.rename(manifest, earlier)
-            commit.fsync_directory(self.out)
         elif not earlier.is_file():
             commit.write_text(earlier, "null\n")
+        for name in (RUN, REPORT):
+            (self.out / name).unlink(missing_ok=True)
+        commit.fsync_directory(self.out)
         self.sweep()
         for folder in (self.path / "shards", *(self.out / name for name in (INDEX, META, BUCKETS))):
             if folder.is_symlink():  # to a larger disk, say: that is emptied, and the link stays
@@ -281,7 +285,7 @@ class State:
 
     def sweep(self) -> None:
         """Remove what dead runs left half-written."""
-        for name in (MANIFEST, CARD):
+        for name in (MANIFEST, CARD, RUN, REPORT):
             commit.temporary(self.out / name).unlink(missing_ok=True)
         for folder in (self.out / INDEX, self.out / META, self.out / BUCKETS, self.path):
             for path in folder.rglob(f".*{TEMPORARY}"):

@@ -141,7 +141,10 @@ def test_demo_runs_the_main_job(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "Verified" in done.stdout
     assert "load_dataset" in done.stdout
-    assert (tmp_path / "demo" / "dataset" / "manifest.json").is_file()
+    dataset = tmp_path / "demo" / "dataset"
+    assert (dataset / "manifest.json").is_file()
+    assert done.stdout.splitlines()[-1].endswith(str(dataset / "report.html"))
+    assert "caption_source" in (dataset / "report.html").read_text(encoding="utf-8")
 
 
 def test_ctrl_c_ends_soon_with_130_and_no_half_shard(tmp_path: Path) -> None:

@@ -55,13 +55,13 @@ def rows(out: Path) -> list[dict]:
 
 def test_nothing_but_the_format_lies_in_the_folder(any_export):
     out = any_export.out
-    names = {"manifest.json", "README.md", "buckets", "index", "meta"}
+    names = {"manifest.json", "README.md", "run.json", "buckets", "index", "meta"}
     assert {p.name for p in out.iterdir()} == names
     listed = [s["path"] for b in any_export.manifest["buckets"] for s in b["shards"]]
     found = [p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()]
     meta = [p.relative_to(out).as_posix() for p in (out / "meta").glob("samples-*.parquet")]
     index = [p.replace("buckets/", "index/webshart/").replace(".tar", ".json") for p in listed]
-    files = [*listed, *meta, *index, "index/wids.json", "manifest.json", "README.md"]
+    files = [*listed, *meta, *index, "index/wids.json", "manifest.json", "README.md", "run.json"]
     assert sorted(found) == sorted(files)
     assert meta
     assert not [p for p in out.rglob("*") if p.name.startswith(".")]

@@ -319,7 +319,7 @@ def test_hostile_tars_in_one_run(tars, tmp_path):
     for path in (*tmp_path.rglob("*"),):
         relative = path.relative_to(tmp_path).as_posix()
         assert re.fullmatch(
-            r"tars(/[\w-]+\.tar)?|out(/(manifest\.json|README\.md|meta(/samples-\d+\.parquet)?"
+            r"tars(/[\w-]+\.tar)?|out(/(manifest\.json|README\.md|run\.json|meta(/samples-\d+\.parquet)?"
             r"|buckets(/p\d+x\d+(/shard-\d+\.tar)?)?))?",
             relative,
         ), relative

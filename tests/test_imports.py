@@ -24,7 +24,8 @@ ORDER = (
     "resize", "encode", "orientation", "transcode",
     "tar", "shard", "walked", "index", "records", "task", "fill", "meta", "manifest", "state",
     "card", "outcome",
-    "engines", "scan", "run", "repack", "captions", "pruning", "verification", "loader",
+    "stored", "thumbnails",
+    "engines", "scan", "run", "repack", "captions", "pruning", "verification", "loader", "overview",
     "draw", "segments", "timm_tars", "drawn_source", "bench",
     "cli", "__main__",
 )  # fmt: skip
@@ -49,7 +50,7 @@ NATIVE = {
     "multiprocessing": {"engines"},
     "webdataset": {"loader"},
     "yaml": {"card"},
-    "PIL": {"encode"},
+    "PIL": {"encode", "thumbnails"},
     "torch": {"loader"},
 }
 

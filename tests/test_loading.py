@@ -272,4 +272,4 @@ def test_the_snippet_of_the_card_runs(drawn_export, tmp_path):
 def test_loading_leaves_the_export_as_it_is(drawn_export):
     """Runs after the loaders: none of them wrote anything into the folder."""
     names = {path.name for path in drawn_export.out.iterdir()}
-    assert names == {"manifest.json", "README.md", "buckets", "index", "meta"}
+    assert names == {"manifest.json", "README.md", "run.json", "buckets", "index", "meta"}

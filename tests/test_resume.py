@@ -221,7 +221,7 @@ def test_a_second_run_does_nothing_and_says_so(any_export, tmp_path):
     assert report.status == "already complete"
     assert times(any_export.out) == before
     assert {p.name for p in any_export.out.iterdir()} == {
-        "manifest.json", "README.md", "buckets", "index", "meta",
+        "manifest.json", "README.md", "run.json", "buckets", "index", "meta",
     }  # fmt: skip
     first = any_export.report
     for field in ("out", "export_id", "archives", "scanned", "exported", "dropped", "buckets",
@@ -293,6 +293,7 @@ def test_overwrite_starts_afresh(drawn, finished, tmp_path):
     assert {p.name for p in finished.iterdir()} == {
         "manifest.json",
         "README.md",
+        "run.json",
         "buckets",
         "index",
         "meta",

@@ -257,7 +257,8 @@ def phase(out: Path) -> str:
 
 
 def tree(out: Path) -> dict[str, str]:
-    """Every file and folder below `out` -> SHA-256; of the manifest without its time."""
+    """Every file and folder below `out` -> SHA-256; of the manifest without its time, and of
+    run.json, which tells of the run, that it is there."""
     found = {}
     for path in sorted(out.rglob("*")):
         content = path.read_bytes() if path.is_file() else b"a folder"
@@ -265,6 +266,8 @@ def tree(out: Path) -> dict[str, str]:
             facts = json.loads(content)
             facts.pop("created_at")
             content = json.dumps(facts).encode()
+        if path == out / "run.json":
+            content = b"a run"
         found[path.relative_to(out).as_posix()] = hashlib.sha256(content).hexdigest()
     return found
 

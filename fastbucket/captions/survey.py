@@ -106,6 +106,12 @@ def status(out: Path, priority: Sequence[str] = (), seed: int = 0) -> Status:
         )
 
 
+def variants(out: Path) -> list[Coverage]:
+    """The captions there are of each variant."""
+    with Store.open(out) as store:
+        return _variants(store)
+
+
 def _ids(sources: Sequence[Any]) -> str:
     return ", ".join(str(source.source_id) for source in sources) or "-1"
 

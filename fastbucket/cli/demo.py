@@ -12,10 +12,11 @@ import click
 @click.command("demo")
 @click.argument("directory", metavar="[DIR]", default="fastbucket-demo", type=click.Path())
 def command(directory: str) -> None:
-    """Draw a small source, export it, verify it, and show how to load it.
+    """Draw a small source, export it, verify it, and show how to look at it and load it.
 
     The source (DIR/source) holds drawn images of every orientation and several formats, with a
-    few broken, small and duplicate ones among them; the export is DIR/dataset.
+    few broken, small and duplicate ones among them; the export is DIR/dataset, and
+    DIR/dataset/report.html shows it.
 
     \b
     Example:
@@ -24,6 +25,7 @@ def command(directory: str) -> None:
     from .. import run, verification
     from ..card import LOADING
     from ..drawn_source import drawn_source
+    from ..overview import page
     from ..recipe import Recipe
     from . import tables
 
@@ -38,6 +40,7 @@ def command(directory: str) -> None:
     with progress:
         report = run.export([source], out, Recipe(shard_size=16), overwrite=True, progress=progress)
         found = verification.verify(out, progress=progress)
+        shown = page.write(out, progress=progress)
     tables.show(report, 0)
     for problem in found.problems:
         click.echo(f"{problem.path}: {problem.member}: {problem.text}")
@@ -46,6 +49,7 @@ def command(directory: str) -> None:
         sys.exit(1)
     click.echo(f"Verified {found.samples} samples in {found.shards} shards. Load them with:\n")
     click.echo(LOADING.format(path=out, bucket=report.buckets[0].bucket_id))
+    click.echo(f"\nLook at it in a browser: {shown.path}")
 
 
 def drawn_drops(fates: Mapping[str, str]) -> dict[str, int]:

@@ -72,7 +72,7 @@ class SourceCheck:
         read = reported = 0
         why = ""
         try:
-            for member, size, opened in _CONTENTS[task.kind](task.path, wanted):
+            for member, size, opened in contents(task.kind, task.path, wanted):
                 for path, origin in wanted[member]:
                     for flaw in _flaws(origin, size, opened, task.name):
                         found.add(path, f"{origin.key}.json", flaw)
@@ -138,6 +138,12 @@ _CONTENTS: dict[str, Callable[[str, dict[str, Any]], Iterator[tuple[str, int, IO
     "tar": _in_tar,
     "folder": _in_folder,
 }
+
+
+def contents(kind: str, path: str, wanted: dict[str, Any]) -> Iterator[tuple[str, int, IO[bytes]]]:
+    """The wanted members of an archive of this kind, as it comes by them: name, size and content,
+    which is good up to the next. Raises what tarfile and the file system raise."""
+    return _CONTENTS[kind](path, wanted)
 
 
 def tasks(

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..engines.local import Local
 from ..errors import RunError
-from ..format import BUCKETS, CARD, INDEX, MANIFEST, META, RESERVED_FIELDS, UNFINISHED
+from ..format import BUCKETS, CARD, INDEX, MANIFEST, META, RESERVED_FIELDS, RUN, UNFINISHED
 from ..progress import Progress, Silent
 from ..recipe import Recipe, available_cpus
 from . import index, manifest, origins
 from .findings import Findings, Problem, Tally
+from .history import run_flaws
 from .manifest import ManifestFacts
 from .sample import Traits
 from .shard import ListedShard, ShardFacts
@@ -91,6 +92,8 @@ def verify(
                 f"{command} {out} again",
             )
     facts = manifest.check(loaded, lambda text: found.add(MANIFEST, "", text))
+    for text in run_flaws(root):
+        found.add(RUN, "", text)
     present = _files(root, facts.shards, found)
     read: list[tuple[ListedShard, ShardFacts]] = []
     reread = 0
