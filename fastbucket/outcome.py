@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pyarrow as pa
 
 from . import card, catalogue, fill, manifest, meta, planning
 from .format import CAPTION_SOURCE, CAPTION_SOURCE_ID, DROP_REASONS, INPUT_ERRORS, STATE, image_id
+from .look import DTYPE
 from .recipe import Recipe
 from .records import Drop, Record
 from .report import BAD_INPUTS_SHOWN, BadInput, BucketCount, Report
@@ -103,7 +105,13 @@ def finish(
                     start = first_row[index, place.shard]
                     yield int(made.order[start + kept[place.shard][place.at]]), number, position
 
-    meta.write(out, made, tables, meta.fates(made, drops, places()))
+    def looks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for index, those in records.items():
+            for record in those:
+                at = first_row[index, record.number] + np.array(record.kept, np.int64)
+                yield made.order[at], np.frombuffer(base64.b64decode(record.looks), DTYPE)
+
+    meta.write(out, made, tables, meta.fates(made, drops, places(), looks()))
     for row in sorted(drops)[: BAD_INPUTS_SHOWN - len(report.bad_inputs)]:
         name = sample_name(made, tables, row)
         report.bad_inputs.append(BadInput(name, drops[row].reason, drops[row].detail))

@@ -7,8 +7,10 @@ made again, and comes out the same.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import struct
 import time
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from .format import (
     shard_path,
 )
 from .geometry import Size
+from .look import DTYPE, Look
 from .planning import Shard
 from .progress import GOING_ON, At, Reporter, unwatched
 from .recipe import Recipe
@@ -43,6 +46,9 @@ from .tar import Headers
 from .transcode import Transcoded, Transcoder
 
 _PROGRESS_SECONDS = 0.2
+
+_LOOK = struct.Struct("<Q5h")
+assert _LOOK.size == DTYPE.itemsize
 
 _OPEN_SOURCES = 64
 """Source archives a worker keeps open; a bucket's samples come from nearly all of them in turn."""
@@ -77,6 +83,7 @@ class ShardTask:
         drops: list[Drop] = []
         kept: list[int] = []
         ends: list[int] = []
+        looks = bytearray()
         captions, told, reported = 0, time.monotonic(), 0
         path = self._out / shard_path(bucket.id, shard.number)
         self._at = report.at
@@ -86,7 +93,7 @@ class ShardTask:
                 try:
                     self._position = position
                     report.at(position)
-                    key, members, captioned = self._sample(row, shard.bucket)
+                    key, members, captioned, look = self._sample(row, shard.bucket)
                 except SampleError as error:
                     self._stopwatch.lap("decode")
                     drops.append(Drop(position, error.reason, error.detail))
@@ -94,6 +101,7 @@ class ShardTask:
                     report.at(None)  # what is slow from here on is the drive, not the sample
                     captions += captioned
                     kept.append(position)
+                    looks += _LOOK.pack(*look)
                     ends.append(out.add(self._headers.sample(key, members)))
                     self._stopwatch.lap("write")
                 now = time.monotonic()
@@ -116,6 +124,7 @@ class ShardTask:
             drops,
             kept,
             ends,
+            base64.b64encode(looks).decode(),
             self._stopwatch.take(),
         )
         record.write(record_path(self._state, bucket.id, shard.number))
@@ -142,8 +151,8 @@ class ShardTask:
             return b""
         return self._read(row, part, self._side)
 
-    def _sample(self, row: dict[str, Any], bucket: int) -> tuple[str, list[bytes], bool]:
-        """Key, members in the order of the format, and whether there is a caption."""
+    def _sample(self, row: dict[str, Any], bucket: int) -> tuple[str, list[bytes], bool, Look]:
+        """Key, members in the order of the format, whether there is a caption, and the look."""
         archive = self._archives[row["archive"]]
         name = image_id(archive.id_prefix, text(row["key"]))
         key = sample_key(name)
@@ -172,7 +181,7 @@ class ShardTask:
             json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode(),
         ]
         self._stopwatch.lap("json")
-        return key, members, captioned
+        return key, members, captioned, done.look
 
     def _document(
         self,

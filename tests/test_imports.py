@@ -21,7 +21,7 @@ ORDER = (
     "format", "recipe",
     "progress", "report", "stopwatch",
     "catalogue", "sidecar", "kernels", "decode", "sources", "dedup", "planning",
-    "resize", "encode", "orientation", "transcode",
+    "resize", "encode", "orientation", "look", "transcode",
     "tar", "shard", "records", "task", "fill", "meta", "manifest", "card", "outcome",
     "state", "engines", "scan", "run", "captions", "verification",
     "draw", "segments", "timm_tars", "drawn_source", "bench",
