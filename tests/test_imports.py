@@ -23,6 +23,7 @@ ORDER = (
     "catalogue", "sidecar", "kernels", "decode", "sources", "dedup", "planning",
     "resize", "encode", "orientation", "look", "transcode",
     "tar", "shard", "records", "task", "fill", "meta", "manifest", "card", "outcome",
+    "stored", "thumbnails",
     "state", "engines", "scan", "run", "captions", "verification",
     "draw", "segments", "timm_tars", "drawn_source", "bench",
     "cli", "__main__",
@@ -40,7 +41,7 @@ NATIVE = {
     "rich": {"cli", "progress"},
     "multiprocessing": {"engines"},
     "webdataset": set(),
-    "PIL": {"encode"},
+    "PIL": {"encode", "thumbnails"},
     "torch": set(),
 }
 

@@ -15,12 +15,12 @@ from contextlib import contextmanager, suppress
 
 from ..errors import RunError
 from ..progress import Progress
+from ..stored import Images
 from .answer import Answer
 from .client import Again, Client
 from .course import Course, Generated
 from .pace import Pace
 from .question import Question
-from .read import Images
 from .store import Row, Sample
 
 _NOTE_SECONDS = 0.5

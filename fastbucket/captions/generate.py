@@ -14,11 +14,11 @@ from pathlib import Path
 
 from ..errors import RunError
 from ..progress import Progress, Silent
+from ..stored import Images
 from .asking import Asking
 from .client import Client, Endpoint
 from .course import Course, Generated
 from .question import Question
-from .read import Images
 from .store import Store
 from .variant import variant_of
 from .wanted import Wanted, others
