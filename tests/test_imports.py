@@ -24,7 +24,7 @@ ORDER = (
     "resize", "encode", "orientation", "look", "transcode",
     "tar", "shard", "records", "task", "fill", "meta", "manifest", "card", "outcome",
     "stored", "thumbnails",
-    "state", "engines", "scan", "run", "captions", "verification",
+    "state", "engines", "scan", "run", "captions", "suspects", "verification",
     "draw", "segments", "timm_tars", "drawn_source", "bench",
     "cli", "__main__",
 )  # fmt: skip

@@ -16,7 +16,7 @@ import click
 from .. import __version__
 from ..errors import RunError
 
-COMMANDS = ("export", "captions", "verify", "buckets", "bench", "demo")
+COMMANDS = ("export", "captions", "suspects", "verify", "buckets", "bench", "demo")
 """One module each, in the order in which help lists them."""
 
 

@@ -25,7 +25,7 @@ CELLS = 16
 FREQUENCIES = 8
 """An axis: 64 bits in all."""
 
-DEAD = 2
+DEAD = 1
 """Amplitude, in levels of luma, up to which a frequency counts as absent: its bit is 0. Without it
 the bits of a symmetric picture, or a blank one, would be those of its noise."""
 
