@@ -3,9 +3,9 @@
     python tools/measure_suspects.py PHOTOS
 
 Of every photo that fits: itself, and two copies made in ways chosen by the seed (JPEG quality 50,
-85 % of the size, 2 % cut off all around, 5 % and 3 % cut off two sides, brighter, less contrast). Among
-them cards that say that an image is not available, blanks, and photos in frames. All of it goes
-through the transcoder with the default recipe, so each is cropped as its own name says.
+85 % of the size, 2 % cut off all around, 5 % and 3 % cut off two sides, brighter, less contrast).
+Among them cards that say that an image is not available, blanks, and photos in frames. All of it
+goes through the transcoder with the default recipe, so each is cropped as its own name says.
 """
 
 from __future__ import annotations

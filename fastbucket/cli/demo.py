@@ -15,7 +15,7 @@ def command(directory: str) -> None:
     """Draw a small source, export it, verify it, and show how to load it.
 
     The source (DIR/source) holds drawn images of every orientation and several formats, with a
-    few broken, small and duplicate ones among them; the export is DIR/dataset.
+    few broken, small and duplicate ones and placeholders among them; the export is DIR/dataset.
 
     \b
     Example:
@@ -46,6 +46,7 @@ def command(directory: str) -> None:
         sys.exit(1)
     click.echo(f"Verified {found.samples} samples in {found.shards} shards. Load them with:\n")
     click.echo(LOADING.format(path=out))
+    click.echo(f"\nThree of the samples are placeholders. Find them: fastbucket suspects {out}")
 
 
 def drawn_drops(fates: Mapping[str, str]) -> dict[str, int]:
