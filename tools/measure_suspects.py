@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import io
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,13 +22,13 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from fastbucket import Recipe, SampleError, Transcoder
 from fastbucket.look import DTYPE
-from fastbucket.suspects.clusters import clusters
+from fastbucket.suspects.clusters import DISTANCE, clusters
 from fastbucket.suspects.kinds import KINDS, Thresholds, kinds
 
 SEED = 7
 LONGEST = 1200  # pixels; nothing here looks at more than base 512
 
-COPIES = {
+COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "quality 50": lambda image: image,
     "85 % size": lambda image: image.resize(_part(image, 0.85), Image.Resampling.LANCZOS),
     "2 % cut off": lambda image: _cut(image, 0.02, 0.02, 0.98, 0.98),
@@ -52,7 +52,8 @@ def _part(image: Image.Image, share: float) -> tuple[int, int]:
 
 def _cut(image: Image.Image, *shares: float) -> Image.Image:
     w, h = image.size
-    return image.crop(tuple(round(s * n) for s, n in zip(shares, (w, h, w, h), strict=True)))
+    left, top, right, bottom = shares
+    return image.crop((round(left * w), round(top * h), round(right * w), round(bottom * h)))
 
 
 def jpeg(image: Image.Image, quality: int) -> bytes:
@@ -141,7 +142,7 @@ def report(made: list[Planted], looks: np.ndarray) -> None:
         rates = [right[what == name].mean() for name in COPIES]
         cards = right[what == "text"].sum() / max((what == "text").sum() - 4, 1)
         print(
-            f"| {distance} | {right.sum() / max(follows.sum(), 1):.3f} | "
+            f"| {distance}{' (default)' * (distance == DISTANCE)} | {right.sum() / max(follows.sum(), 1):.3f} | "
             f"{right[copies & (what != 'text')].mean():.3f} | "
             + " | ".join(f"{rate:.2f}" for rate in rates)
             + f" | {cards:.2f} |"

@@ -21,9 +21,9 @@ class Thresholds(NamedTuple):
     """luma_range up to which an image is blank: a photo of fog has 40."""
     blank_modal: int = 985
     """modal_share from which it is blank, whatever small thing stands in it."""
-    text_bimodal: int = 850
+    text_bimodal: int = 900
     """bimodal_share from which it is paper and ink: text, or a drawing."""
-    text_edges: int = 8
+    text_edges: int = 4
     """edge_share that it must have then: letters, no silhouette."""
     border: int = 250
     """border_share from which a border is heavy."""
