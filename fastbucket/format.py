@@ -18,6 +18,8 @@ BUCKETS = "buckets"
 META = "meta"
 CAPTIONS = "captions.sqlite"
 """The workspace of the captions: it outlives the export beside which it lies."""
+SUSPECTS = ("suspects.jsonl", "suspects.html")
+"""What `suspects` found, and its page: of one export, and gone with it."""
 STATE = ".fastbucket"
 """Working state of an unfinished export, inside the output folder; gone when it is complete."""
 APPLYING = f"{STATE}/captions/applying.json"

@@ -28,7 +28,7 @@ from typing import Any, TextIO
 from . import commit
 from .commit import TEMPORARY
 from .errors import RunError
-from .format import APPLYING, BUCKETS, CAPTIONS, CARD, FORMAT, MANIFEST, META, STATE
+from .format import APPLYING, BUCKETS, CAPTIONS, CARD, FORMAT, MANIFEST, META, STATE, SUSPECTS
 from .recipe import Recipe
 from .software import installed
 
@@ -101,7 +101,7 @@ class State:
         """
         run = self.path / "run.json"
         commit.write_text(run, json.dumps(_CLEARING))
-        for name in (MANIFEST, CARD):
+        for name in (MANIFEST, CARD, *SUSPECTS):
             (self.out / name).unlink(missing_ok=True)
         commit.fsync_directory(self.out)
         self.sweep()

@@ -142,7 +142,8 @@ def report(made: list[Planted], looks: np.ndarray) -> None:
         rates = [right[what == name].mean() for name in COPIES]
         cards = right[what == "text"].sum() / max((what == "text").sum() - 4, 1)
         print(
-            f"| {distance}{' (default)' * (distance == DISTANCE)} | {right.sum() / max(follows.sum(), 1):.3f} | "
+            f"| {distance}{' (default)' * (distance == DISTANCE)} | "
+            f"{right.sum() / max(follows.sum(), 1):.3f} | "
             f"{right[copies & (what != 'text')].mean():.3f} | "
             + " | ".join(f"{rate:.2f}" for rate in rates)
             + f" | {cards:.2f} |"

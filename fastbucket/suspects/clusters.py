@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..kernels import hamming
 
 DISTANCE = 5
-"""Bits, by docs/suspects.md: at six more copies are found, and placeholders of two designs are one."""
+"""Bits, by docs/suspects.md: at six more copies are found, and two designs of cards are one."""
 
 
 class Clusters(NamedTuple):

@@ -14,13 +14,11 @@ import numpy as np
 
 from .. import commit
 from ..errors import RunError
-from ..format import FORMAT, MANIFEST
+from ..format import FORMAT, MANIFEST, SUSPECTS
 from ..progress import Progress, Silent
 from .clusters import DISTANCE, clusters
 from .kinds import KINDS, kinds
 from .looks import Samples, samples
-
-LIST, PAGE = "suspects.jsonl", "suspects.html"
 
 
 class Suspect(NamedTuple):
@@ -66,13 +64,14 @@ def suspects(
     from .page import write
 
     root, progress = Path(out), progress or Silent()
+    listed, page = (root / name for name in SUSPECTS)
     _check(root)
     those = samples(root, workers, progress)
     found = judged(those)
-    with commit.whole(root / LIST) as unfinished, open(unfinished, "w", encoding="utf-8") as file:
+    with commit.whole(listed) as unfinished, open(unfinished, "w", encoding="utf-8") as file:
         for suspect in found:
             file.write(json.dumps(suspect._asdict(), ensure_ascii=False) + "\n")
-    shown = write(root, root / PAGE, found, those.rows.num_rows)
+    shown = write(root, page, found, those.rows.num_rows)
     counts = Counter(suspect.kind for suspect in found)
     return Found(
         those.rows.num_rows,
@@ -80,8 +79,8 @@ def suspects(
         {kind: counts[kind] for kind in KINDS},
         len({suspect.cluster for suspect in found} - {-1}),
         shown,
-        str(root / LIST),
-        str(root / PAGE),
+        str(listed),
+        str(page),
     )
 
 
@@ -111,9 +110,9 @@ def judged(those: Samples) -> list[Suspect]:
     kind[copy] = KINDS.index("copy")
     score[copy] = 1 - away[copy] / (2 * DISTANCE)
     rows = np.flatnonzero(kind >= 0)
-    order = np.lexsort(
-        (rows, -score[rows] * (first[rows] < 0), kind[rows], first[rows], -size[rows])
-    )
+    alone = first[rows] < 0  # in a cluster the first stays the first, whatever it is
+    by_kind, by_score = np.where(alone, kind[rows], 0), np.where(alone, -score[rows], 0)
+    order = np.lexsort((rows, by_score, by_kind, first[rows], -size[rows]))
     return list(_suspects(those, rows[order], kind, score, first, size, away))
 
 
