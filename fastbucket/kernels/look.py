@@ -4,12 +4,19 @@ The hash is that of a DCT (Zauner 2010, "Implementation and benchmarking of perc
 functions"): means of luma over 16x16 cells, their 8x8 lowest frequencies but the mean, and of each
 whether it is above a threshold. All in integers, so that no bit depends on the CPU.
 
-Every pixel goes into the cells; levels and steps of luma are counted in every fourth row; borders
+Every eighth row is looked at once: cells, levels and steps of luma come from the same line. Borders
 are followed from the rim inwards, and of an image without any hardly a row of them is read.
 
-Measured with its call from Python, 576x416 on one core of a Zen 4 EPYC: COST us, of some 3,500
-that a sample takes. Cells by columns first, a whole vector at a time; four rows in one loop,
-because otherwise the sums are loaded and stored for every row.
+Measured in the transcoder, 640x480 to 576x416, on a busy core of a Zen 4 EPYC (CPU time, in turn,
+least and median of 150): 30 us of 2,370 and 84 of 6,100 that the sample took, 1.3 %.
+
+| in place of this                                                   | us, least | median |
+|--------------------------------------------------------------------|-----------|--------|
+| this, an empty kernel's call taken off                             | 30        | 84     |
+| every fourth row read, and nothing done with it                    | 4         | 20     |
+| every fourth row                                                   | 70        | 91     |
+
+Hashes from all rows are hardly nearer between copies: a bit at most, in 9 of 10.
 """
 
 from __future__ import annotations
@@ -143,7 +150,7 @@ def _hash(cells):
                 total += np.int32(_COSINES[v, y] * across[at, y])
             if total > _DEAD_SUM << np.int32(v == 0 or u == 0):
                 bits |= np.uint64(1) << np.uint64(v * FREQUENCIES + u)
-    return bits
+    return np.int64(bits)
 
 
 @numba.njit(boundscheck=False, nogil=True)
@@ -294,4 +301,4 @@ def look(rgbx):
     edges = _pass(pixels, cells, counts)
     luma_range, modal, bimodal = _shares(counts[:256] + counts[256:])
     border = _border(pixels)
-    return np.int64(_hash(cells)), luma_range, modal, bimodal, edges, border
+    return _hash(cells), luma_range, modal, bimodal, edges, border
