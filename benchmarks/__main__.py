@@ -34,6 +34,7 @@ PROGRAMS = (
     "stages.chroma",
     "stages.encode",
     "stages.around",
+    "stages.suspects",
 )
 """In the order in which they run; the comparison comes first, while the machine is fresh."""
 

@@ -29,14 +29,14 @@ SPLIT = "train"
 PHOTO_QUALITY = 90  # JPEG quality of the drawn photos, near that of most photos found on the web
 WNIDS = ("n01440764", "n01443537", "n02084071", "n02121808", "n03028079", "n04037443", "n12998815")
 
-# Kind, width, height: as stored, before EXIF orientation. 22 buckets of the default recipe.
+# Kind, width, height: as stored, before EXIF orientation. 20 buckets of the default recipe.
 DRAWINGS = (
     ("tie", 640, 480), ("exact", 512, 512), ("large", 2400, 1800),
     ("photo_420", 270, 990), ("photo_420", 260, 1045), ("photo_420", 300, 860),
     ("photo_444", 333, 800), ("photo_420", 400, 800), ("photo_444", 450, 750),
     ("photo_422", 480, 840), ("photo_420", 600, 830), ("photo_444", 480, 720),
     ("photo_420", 500, 606), ("photo_444", 520, 560), ("photo_420", 700, 700),
-    ("photo_420", 640, 525), ("photo_444", 800, 620), ("photo_420", 750, 500),
+    ("card", 720, 540), ("card", 800, 600), ("card", 680, 510),
     ("photo_444", 800, 480), ("photo_420", 840, 440), ("photo_420", 960, 400),
     ("photo_420", 900, 300), ("photo_444", 1000, 266), ("photo_420", 1200, 300),
     ("orientation_1", 720, 540), ("orientation_2", 540, 720), ("orientation_3", 700, 525),
@@ -163,6 +163,37 @@ def _oriented(rgb: Image, orientation: int) -> bytes:
     return with_orientation(photo_jpeg(rgb), orientation)
 
 
+_LETTERS = {
+    "A": "01110 10001 10001 11111 10001 10001 10001",
+    "B": "11110 10001 10001 11110 10001 10001 11110",
+    "E": "11111 10000 10000 11110 10000 10000 11111",
+    "G": "01110 10001 10000 10111 10001 10001 01110",
+    "I": "01110 00100 00100 00100 00100 00100 01110",
+    "L": "10000 10000 10000 10000 10000 10000 11111",
+    "M": "10001 11011 10101 10101 10001 10001 10001",
+    "N": "10001 11001 10101 10011 10001 10001 10001",
+    "O": "01110 10001 10001 10001 10001 10001 01110",
+    "T": "11111 00100 00100 00100 00100 00100 00100",
+    "V": "10001 10001 10001 10001 10001 01010 00100",
+}
+"""Five by seven points a letter: a font that is everywhere the same."""
+
+
+def _card(rgb: Image) -> bytes:
+    """A placeholder as a web site has it, whatever was drawn: the same in every size."""
+    height, width = rgb.shape[:2]
+    points = np.zeros((45, 60), bool)
+    for line, word in enumerate(("IMAGE", "NOT", "AVAILABLE")):
+        size = 6 * len(word) - 1
+        for at, letter in enumerate(word):
+            glyph = np.array([list(row) for row in _LETTERS[letter].split()]) == "1"
+            x = (60 - size) // 2 + 6 * at
+            points[9 + 10 * line : 16 + 10 * line, x : x + 5] = glyph
+    y, x = (np.arange(side) * n // side for side, n in ((height, 45), (width, 60)))
+    shown = np.where(points[np.ix_(y, x)], 96, 236).astype(np.uint8)
+    return photo_jpeg(np.ascontiguousarray(shown[..., None].repeat(3, axis=2)))
+
+
 def _grey(rgb: Image) -> bytes:
     return bytes(simplejpeg.encode_jpeg(rgb[..., 1:2].copy(), PHOTO_QUALITY, "GRAY", "Gray"))
 
@@ -213,6 +244,7 @@ KINDS: dict[str, tuple[str, Callable[[Image], bytes | None]]] = {
     "photo_422": ("jpg", partial(photo_jpeg, chroma="422")),
     "photo_444": ("jpg", partial(photo_jpeg, chroma="444")),
     **{f"orientation_{n}": ("jpg", partial(_oriented, orientation=n)) for n in range(1, 9)},
+    "card": ("jpg", _card),  # one placeholder in several sizes: what `suspects` is to find
     "grey": ("jpg", _grey),
     "cmyk": ("jpg", _cmyk),
     "progressive": ("jpg", _progressive),

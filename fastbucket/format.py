@@ -28,6 +28,8 @@ RUN = "run.json"
 decides anything: it may be removed, and differs between runs that agree in every other byte."""
 REPORT = "report.html"
 """The page of `fastbucket report`."""
+SUSPECTS = ("suspects.jsonl", "suspects.html")
+"""What `suspects` found, and its page: of one export, and gone with it."""
 STATE = ".fastbucket"
 """Working state of an unfinished export, inside the output folder; gone when it is complete."""
 APPLYING = f"{STATE}/captions/applying.json"
@@ -124,8 +126,17 @@ META_FIELDS = {
     "bucket_id": "string",  # the bucket it would fall into, also of dropped ones
     "shard": "int32",  # -1 where it was dropped
     "position": "int32",  # index of the sample within its shard
+    "phash": "uint64",  # 0 where it was dropped, but another may have that too
+    "luma_range": "int16",  # levels of 255; -1 where it was dropped, as all that follow
+    "modal_share": "int16",  # thousandths, as all that follow
+    "bimodal_share": "int16",
+    "edge_share": "int16",
+    "border_share": "int16",
 }
 """Columns of meta/samples-*.parquet and their Arrow types; never null."""
+
+LOOK_FIELDS = tuple(META_FIELDS)[-6:]
+"""How the image looks. Exports made before there were these columns have none of them."""
 
 MANIFEST_FIELDS = (
     "format",

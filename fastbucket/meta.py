@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 
 from . import commit
 from .catalogue import KINDS, column, text
-from .format import DROP_REASONS, META, META_FIELDS, image_id, sample_key
+from .format import DROP_REASONS, LOOK_FIELDS, META, META_FIELDS, image_id, sample_key
+from .look import DTYPE, MISSING
 from .planning import REASON, Plan
 from .records import Drop
 from .sources.names import member_names
@@ -29,14 +30,17 @@ class Fates(NamedTuple):
     shard: np.ndarray  # int32, -1
     position: np.ndarray  # int32, -1
     details: Mapping[int, str]  # row -> the decoder's words
+    looks: np.ndarray  # look.DTYPE
 
 
 def fates(
     plan: Plan,
     drops: Mapping[int, Drop],
     places: Iterator[tuple[int, int, int]],
+    looks: Iterator[tuple[np.ndarray, np.ndarray]],
 ) -> Fates:
-    """drops: row -> what its pixels gave away. places: (row, shard, position) of the exported."""
+    """drops: row -> what its pixels gave away. places: (row, shard, position) of the exported.
+    looks: rows of exported samples, and how those look."""
     reason = plan.reason.copy()
     shard = np.full(reason.size, -1, np.int32)
     position = np.full(reason.size, -1, np.int32)
@@ -44,7 +48,10 @@ def fates(
         reason[row] = REASON[drop.reason]
     for row, number, at in places:
         shard[row], position[row] = number, at
-    return Fates(reason, shard, position, {row: drop.detail for row, drop in drops.items()})
+    seen = np.full(reason.size, np.array(MISSING, DTYPE))
+    for rows, those in looks:
+        seen[rows] = those
+    return Fates(reason, shard, position, {row: drop.detail for row, drop in drops.items()}, seen)
 
 
 def write(out: Path, plan: Plan, tables: Sequence[pa.Table], fates: Fates) -> None:
@@ -108,6 +115,7 @@ def _table(plan: Plan, index: int, table: pa.Table, fates: Fates, names: np.ndar
         names[plan.bucket[rows]],
         fates.shard[rows],
         fates.position[rows],
+        *(fates.looks[name][rows] for name in LOOK_FIELDS),
     ]
     arrays = [pa.array(c, type=f.type) for c, f in zip(columns, SCHEMA, strict=True)]
     return pa.Table.from_arrays(arrays, schema=SCHEMA)

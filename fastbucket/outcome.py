@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import platform
@@ -25,6 +26,7 @@ from .format import (
     STATE,
     image_id,
 )
+from .look import DTYPE
 from .recipe import Recipe
 from .records import Drop, Record
 from .report import BAD_INPUTS_SHOWN, BadInput, BucketCount, Report
@@ -120,7 +122,13 @@ def finish(
                     start = first_row[at, place.shard]
                     yield int(made.order[start + kept[place.shard][place.at]]), number, position
 
-    meta.write(out, made, tables, meta.fates(made, drops, places()))
+    def looks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for bucket, those in records.items():
+            for record in those:
+                rows = first_row[bucket, record.number] + np.array(record.kept, np.int64)
+                yield made.order[rows], np.frombuffer(base64.b64decode(record.looks), DTYPE)
+
+    meta.write(out, made, tables, meta.fates(made, drops, places(), looks()))
     for row in sorted(drops)[: BAD_INPUTS_SHOWN - len(report.bad_inputs)]:
         name = sample_name(made, tables, row)
         report.bad_inputs.append(BadInput(name, drops[row].reason, drops[row].detail))

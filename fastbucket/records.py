@@ -21,7 +21,8 @@ class Record(NamedTuple):
     """What became of a shard.
 
     kept: positions of the exported samples in the shard's plan. ends: where each of them ends in
-    the tar, in bytes. nanoseconds: by stage, see `stopwatch`.
+    the tar, in bytes. looks: how each of them looks, base64 of `look.DTYPE` one after the other.
+    nanoseconds: by stage, see `stopwatch`.
     """
 
     bucket_id: str
@@ -33,6 +34,7 @@ class Record(NamedTuple):
     drops: list[Drop]
     kept: list[int]
     ends: list[int]
+    looks: str
     nanoseconds: dict[str, int]
 
     @property
@@ -44,7 +46,10 @@ class Record(NamedTuple):
 
     @classmethod
     def read(cls, path: Path) -> Record | None:
-        """The record; None where there is none that is whole, so that the shard is made again."""
+        """The record; None where there is none that is whole, so that the shard is made again.
+
+        One by a version that knew fewer fields is not whole either.
+        """
         try:
             fields = json.loads(path.read_text())
             fields["drops"] = [Drop(*drop) for drop in fields["drops"]]

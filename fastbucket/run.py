@@ -219,14 +219,20 @@ def _export(
     run: _Run, engine: Local, made: Plan, tables: Sequence[pa.Table], report: Report
 ) -> dict[int, list[Record]]:
     """Make every shard that has no record yet. Returns the records by bucket, in order."""
+    from .fill import journal_path
     from .outcome import sample_name
     from .records import Record, record_path
 
     state = run.out / STATE
     records: dict[int, Record] = {}
     missing: list[int] = []
-    for number, shard in enumerate(made.shards):
-        record = Record.read(record_path(state, made.buckets[shard.bucket].id, shard.number))
+    found: list[Record | None] = []
+    for shard in made.shards:
+        bucket_id = made.buckets[shard.bucket].id
+        found.append(Record.read(record_path(state, bucket_id, shard.number)))
+        if found[-1] is None:  # what is made again is not as the filling has left it
+            journal_path(state, bucket_id).unlink(missing_ok=True)
+    for number, record in enumerate(found):
         if record is not None and _is_there(run.out, record):
             records[number] = record
         else:

@@ -40,6 +40,7 @@ from .format import (
     REPORT,
     RUN,
     STATE,
+    SUSPECTS,
     UNFINISHED,
 )
 from .recipe import Recipe
@@ -126,7 +127,7 @@ class State:
             commit.rename(manifest, earlier)
         elif not earlier.is_file():
             commit.write_text(earlier, "null\n")
-        for name in (RUN, REPORT):
+        for name in (RUN, REPORT, *SUSPECTS):
             (self.out / name).unlink(missing_ok=True)
         commit.fsync_directory(self.out)
         self.sweep()

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from time import perf_counter_ns
 
-STAGES = ("read", "decode", "resize", "chroma", "encode", "hash", "json", "write")
-"""In the order of a sample's way. hash: SHA-256 of the source; write: tar headers, SHA-256 of the
-shard, vectored writes, commit."""
+STAGES = ("read", "decode", "resize", "look", "chroma", "encode", "hash", "json", "write")
+"""In the order of a sample's way. look: its perceptual hash and statistics; hash: SHA-256 of the
+source; write: tar headers, SHA-256 of the shard, vectored writes, commit."""
 
 
 class Stopwatch:

@@ -7,11 +7,13 @@ made again, and comes out the same.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import struct
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -30,6 +32,7 @@ from .format import (
     shard_path,
 )
 from .geometry import Size
+from .look import DTYPE, Look
 from .planning import Shard
 from .progress import GOING_ON, At, Reporter, unwatched
 from .recipe import Recipe
@@ -45,8 +48,22 @@ from .transcode import Transcoded, Transcoder
 
 _PROGRESS_SECONDS = 0.2
 
+_LOOK = struct.Struct("<Q5h")
+assert _LOOK.size == DTYPE.itemsize
+
 _OPEN_SOURCES = 64
 """Source archives a worker keeps open; a bucket's samples come from nearly all of them in turn."""
+
+
+class _Sample(NamedTuple):
+    """What a shard takes of a sample. members: in the order of the format. captioned: whether one
+    has words. size: of the JPEG."""
+
+    key: str
+    members: list[bytes]
+    captioned: bool
+    size: Size
+    look: Look
 
 
 class ShardTask:
@@ -79,6 +96,7 @@ class ShardTask:
         kept: list[int] = []
         ends: list[int] = []
         entries: list[index.Entry] = []
+        looks = bytearray()
         captions, told, reported = 0, time.monotonic(), 0
         path = self._out / shard_path(bucket.id, shard.number)
         self._at = report.at
@@ -88,17 +106,18 @@ class ShardTask:
                 try:
                     self._position = position
                     report.at(position)
-                    key, members, captioned, size = self._sample(row, shard.bucket)
+                    sample = self._sample(row, shard.bucket)
                 except SampleError as error:
                     self._stopwatch.lap("decode")
                     drops.append(Drop(position, error.reason, error.detail))
                 else:
                     report.at(None)  # what is slow from here on is the drive, not the sample
-                    captions += captioned
+                    captions += sample.captioned
                     kept.append(position)
-                    ends.append(out.add(self._headers.sample(key, members)))
-                    jpg, txt, document = map(len, members)
-                    entries.append(index.Entry(key, *size, (jpg, txt, document)))
+                    looks += _LOOK.pack(*sample.look)
+                    ends.append(out.add(self._headers.sample(sample.key, sample.members)))
+                    jpg, txt, document = map(len, sample.members)
+                    entries.append(index.Entry(sample.key, *sample.size, (jpg, txt, document)))
                     self._stopwatch.lap("write")
                 now = time.monotonic()
                 if now - told >= _PROGRESS_SECONDS:
@@ -123,6 +142,7 @@ class ShardTask:
             drops,
             kept,
             ends,
+            base64.b64encode(looks).decode(),
             self._stopwatch.take(),
         )
         record.write(record_path(self._state, bucket.id, shard.number))
@@ -149,8 +169,7 @@ class ShardTask:
             return b""
         return self._read(row, part, self._side)
 
-    def _sample(self, row: dict[str, Any], bucket: int) -> tuple[str, list[bytes], bool, Size]:
-        """Key, members in the order of the format, whether there is a caption, the JPEG's size."""
+    def _sample(self, row: dict[str, Any], bucket: int) -> _Sample:
         archive = self._archives[row["archive"]]
         name = image_id(archive.id_prefix, text(row["key"]))
         key = sample_key(name)
@@ -179,7 +198,7 @@ class ShardTask:
             json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode(),
         ]
         self._stopwatch.lap("json")
-        return key, members, captioned, done.size
+        return _Sample(key, members, captioned, done.size, done.look)
 
     def _document(
         self,

@@ -1,6 +1,6 @@
 """One sample, from the bytes of its source to the JPEG of its bucket.
 
-header -> bucket -> decode (shrunk) -> resize + crop -> upright -> chroma -> encode
+header -> bucket -> decode (shrunk) -> resize + crop -> upright -> look -> chroma -> encode
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from .format import sample_key
 from .geometry import Size, cover
 from .kernels.chroma import chroma_loss
 from .kernels.fit import fit
+from .look import Look, look
 from .orientation import stored_window, upright
 from .recipe import Recipe
 from .resize import Resizer
@@ -42,6 +43,7 @@ class Transcoded(NamedTuple):
     crop: tuple[int, int]
     resized: Size
     source: Size
+    look: Look
 
 
 class Transcoder:
@@ -89,6 +91,8 @@ class Transcoder:
         small = self._resizer(pixels.rgbx, pixels.span, stored_resized, at, stored_target)
         finished = upright(small, source.orientation)
         self._stopwatch.lap("resize")
+        looks = look(finished)
+        self._stopwatch.lap("look")
         chroma = Chroma(
             scale,
             self.recipe.adaptive_scale_threshold,
@@ -111,12 +115,15 @@ class Transcoder:
             crop,
             resized,
             source.size,
+            looks,
         )
 
     def _passthrough(self, data: bytes | memoryview, source: Source, bucket: Bucket) -> Transcoded:
         """The source's own bytes, decoded at an eighth of the size to know that they are whole."""
-        self._decoder.decode(data, source.kind, 0, source.stored, SHRINKS[0])
+        pixels = self._decoder.decode(data, source.kind, 0, source.stored, SHRINKS[0])
         self._stopwatch.lap("decode")
+        looks = look(pixels.rgbx)
+        self._stopwatch.lap("look")
         return Transcoded(
             bytes(data),
             source.stored,
@@ -128,6 +135,7 @@ class Transcoder:
             (-1, -1),
             Size(-1, -1),
             source.size,
+            looks,
         )
 
     def _fit(self, size: Size) -> Bucket:

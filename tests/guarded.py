@@ -25,7 +25,16 @@ from PIL import Image
 from fastbucket import resize
 from fastbucket.decode import turbo
 from fastbucket.geometry import Size
-from fastbucket.kernels import chroma, jpegheader, sha256, signature, tarheader, tarwalk, window
+from fastbucket.kernels import (
+    chroma,
+    jpegheader,
+    look,
+    sha256,
+    signature,
+    tarheader,
+    tarwalk,
+    window,
+)
 from fastbucket.resize import Resizer
 
 _PAGE = mmap.PAGESIZE
@@ -90,6 +99,7 @@ def chromas(chance: random.Random, front: bool, rounds: int) -> None:
     for _ in range(rounds):
         shape = chance.randint(1, 40), chance.randint(1, 40), 4
         chroma.chroma_loss(fence(np.zeros(shape, np.uint8), front))
+        look.look(fence(np.full(shape, 9, np.uint8), front))
 
 
 def walks(chance: random.Random, front: bool, rounds: int) -> None:

@@ -39,7 +39,8 @@ MANIFEST = (
 
 META = (
     "image_id key source_archive source_member source_split source_bytes source_w source_h "
-    "orientation format reason detail bucket_id shard position"
+    "orientation format reason detail bucket_id shard position "
+    "phash luma_range modal_share bimodal_share edge_share border_share"
 ).split()
 
 CHROMA = {((2, 2), (1, 1), (1, 1)): "4:2:0", ((1, 1), (1, 1), (1, 1)): "4:4:4"}

@@ -38,6 +38,7 @@ def record(number: int, size: int, planned: int, damaged: set[int]) -> Record:
         drops=drops,
         kept=kept,
         ends=[0] * len(kept),
+        looks="",
         nanoseconds={},
     )
 

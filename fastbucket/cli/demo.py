@@ -15,8 +15,8 @@ def command(directory: str) -> None:
     """Draw a small source, export it, verify it, and show how to look at it and load it.
 
     The source (DIR/source) holds drawn images of every orientation and several formats, with a
-    few broken, small and duplicate ones among them; the export is DIR/dataset, and
-    DIR/dataset/report.html shows it.
+    few broken, small and duplicate ones and placeholders among them; the export is DIR/dataset,
+    and DIR/dataset/report.html shows it.
 
     \b
     Example:
@@ -49,6 +49,7 @@ def command(directory: str) -> None:
         sys.exit(1)
     click.echo(f"Verified {found.samples} samples in {found.shards} shards. Load them with:\n")
     click.echo(LOADING.format(path=out, bucket=report.buckets[0].bucket_id))
+    click.echo(f"\nThree of the samples are placeholders. Find them: fastbucket suspects {out}")
     click.echo(f"\nLook at it in a browser: {shown.path}")
 
 

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ..format import DROP_REASONS, META, META_FIELDS, sample_key, shard_path
+from ..format import DROP_REASONS, LOOK_FIELDS, META, META_FIELDS, sample_key, shard_path
+from ..look import MISSING
 from .findings import Tally
 from .inventory import Inventory
 from .sample import fingerprint
@@ -27,6 +28,10 @@ _SOURCE = (
     "source_w",
     "source_h",
 )
+_OLDER_FIELDS = {name: kind for name, kind in META_FIELDS.items() if name not in LOOK_FIELDS}
+"""Columns of an export that was made before samples were looked at: sound all the same."""
+
+_HIGHEST = dict(zip(LOOK_FIELDS[1:], (255, 1000, 1000, 1000, 1000), strict=True))
 _shard_path = lru_cache(maxsize=1 << 16)(shard_path)
 _BATCH = 1 << 16
 """Rows in memory at a time."""
@@ -63,7 +68,7 @@ class MetaCheck:
     def _read(self, path: Path, name: str, note: Callable[[str, str], None]) -> None:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             found = {field.name: str(field.type) for field in file.schema_arrow}
-            if found != META_FIELDS:
+            if found not in (META_FIELDS, _OLDER_FIELDS):
                 wrong = sorted(set(found.items()) ^ set(META_FIELDS.items()))
                 note(name, f"columns are off: {wrong}")
                 return
@@ -76,6 +81,8 @@ class MetaCheck:
                 self._reasons.update(_counts(batch["reason"]))
                 self._splits.update(_counts(batch["source_split"]))
                 kept = pc.equal(batch["reason"], "")
+                if len(found) == len(META_FIELDS):
+                    self._looks(batch, kept, name)
                 self._dropped(batch.filter(pc.invert(kept)), name)
                 self._kept(batch.filter(kept), name)
 
@@ -86,6 +93,18 @@ class MetaCheck:
         )
         for image_id in batch["image_id"].filter(placed).to_pylist():
             self._tally.add(name, image_id, "is dropped, and has a key or a place in a shard")
+
+    def _looks(self, batch: pa.RecordBatch, kept: pa.Array, name: str) -> None:
+        """A kept sample has a look within its bounds; a dropped one that, or none at all."""
+        phash = np.asarray(batch["phash"])
+        columns = [np.asarray(batch[column]) for column in _HIGHEST]
+        high = np.array(list(_HIGHEST.values()))
+        values = np.stack(columns, axis=1)
+        seen = ((values >= 0) & (values <= high)).all(axis=1) & (values[:, 1] <= values[:, 2])
+        none = (phash == MISSING.phash) & (values == MISSING[1:]).all(axis=1)
+        wrong = ~seen & (np.asarray(kept) | ~none)
+        for image_id in batch["image_id"].filter(pa.array(wrong)).to_pylist():
+            self._tally.add(name, image_id, "its hash and statistics are none that an image has")
 
     def _kept(self, batch: pa.RecordBatch, name: str) -> None:
         """Every kept row against the sample of its key."""
