@@ -76,10 +76,10 @@ def main() -> None:
         _say(str(error))
         sys.exit(1)
     except (KeyboardInterrupt, click.Abort):
-        _say("interrupted; an export goes on from here with the same command")
+        _say("interrupted; it goes on from here with the same command")
         sys.exit(130)
     except _Ended as end:
-        _say(f"ended by {end.signal.name}; an export goes on from here with the same command")
+        _say(f"ended by {end.signal.name}; it goes on from here with the same command")
         sys.exit(128 + end.signal)
 
 
