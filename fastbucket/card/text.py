@@ -332,5 +332,6 @@ dataset = wds.WebDataset(shards, shardshuffle=False).decode("pil")
 dataset = load_dataset("{path}", "{bucket}", split="train")
 ```
 
-For training, make such a loader for each bucket and mix them."""
+For training, `fastbucket.Loader("{path}", batch_size=16)` mixes batches of all buckets, each of
+one, for any number of ranks and workers."""
 """The loading snippets of the card and of `fastbucket demo`; path, and the id of some bucket."""

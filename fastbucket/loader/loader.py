@@ -13,7 +13,7 @@ import xxhash
 
 from .. import index
 from ..errors import RunError
-from ..format import APPLYING, FORMAT, MANIFEST, shard_path
+from ..format import FORMAT, MANIFEST, UNFINISHED, shard_path
 from . import images as decoders
 from .order import Batch, Epoch, Rules
 from .samples import Samples
@@ -256,10 +256,9 @@ def _manifest(out: Path) -> dict[str, Any]:
         raise RunError(f"{out / MANIFEST}: {error}") from None
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         raise RunError(f"{out / MANIFEST} is not of the format {FORMAT}")
-    if (out / APPLYING).is_file():
-        raise RunError(
-            f"captions are being applied in {out}: run fastbucket captions apply {out} again first"
-        )
+    for marker, (work, command) in UNFINISHED.items():
+        if (out / marker).is_file():
+            raise RunError(f"{work} in {out}: run fastbucket {command} {out} again first")
     return facts
 
 

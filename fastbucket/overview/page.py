@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from .. import __version__, commit
 from ..errors import RunError
-from ..format import APPLYING, CAPTIONS, REPORT
+from ..format import CAPTIONS, REPORT, UNFINISHED
 from ..progress import Progress, Silent
 from ..verification.manifest import load
 from . import contact, dropped, html, sections, sheets
@@ -92,9 +92,10 @@ def gather(
     meta = meta_facts(out, manifest, seed)
     run = run_facts(out)
     shown, wrong = contact.shown(out, manifest, samples, seed, progress)
-    if (out / APPLYING).is_file():
-        wrong.insert(0, "Captions are being applied: the manifest does not hold until then. "
-                     "Run fastbucket captions apply again, and then this.")  # fmt: skip
+    for marker, (work, command) in UNFINISHED.items():
+        if (out / marker).is_file():
+            wrong.insert(0, f"{work.capitalize()}: the manifest does not hold until then. "
+                         f"Run fastbucket {command} again, and then this.")  # fmt: skip
     known = [os.path.join(out, source) for source in run["sources"]] if run else []
     pictures, why = dropped.pictures(
         out, known_recipe(manifest), meta.dropped if meta else (),
