@@ -270,8 +270,8 @@ class State:
         without = f", from which {pruned} samples were pruned since" if pruned else ""
         self._leave()
         raise RunError(
-            f"{self.out} holds this export, made without --exclude{without}. fastbucket prune "
-            f"{self.out} LIST takes the listed samples out of it; --overwrite exports afresh "
+            f"{self.out} holds a complete export of it, without --exclude{without}. fastbucket "
+            f"prune {self.out} LIST takes the listed samples out of it; --overwrite exports afresh "
             "without them"
         )
 
