@@ -1,7 +1,7 @@
 """Small JPEGs of an export's samples, for pages that show them.
 
-Decoded with shrink-on-load: of a stored image of 576x416 a thumbnail of 160 pixels takes about
-1.5 ms, most of it decoding at half the size.
+Decoded with shrink-on-load: of a stored image of 576x416 a thumbnail of 160 pixels takes some
+milliseconds, most of it decoding at half the size.
 """
 
 from __future__ import annotations
