@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -66,6 +67,20 @@ def rename(unfinished: Path, path: Path) -> None:
     """Make a synced file visible, and make that last. Raises OSError."""
     os.replace(unfinished, path)
     fsync_directory(path.parent)
+
+
+def move(unfinished: Path, path: Path) -> None:
+    """`rename`, also to another file system: then by a copy beside the place. May be repeated.
+    Raises OSError."""
+    try:
+        rename(unfinished, path)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        shutil.copyfile(unfinished, temporary(path))
+        _fsync(temporary(path), os.O_RDONLY)
+        rename(temporary(path), path)
+        unfinished.unlink()
 
 
 def discard(unfinished: Path) -> None:

@@ -84,7 +84,7 @@ def _carry_out(
         staged, final_path = _staged(state, bucket_id, number), out / shard_path(bucket_id, number)
         if staged.exists():
             commit.make_folder(final_path.parent)
-            commit.rename(staged, final_path)
+            commit.move(staged, final_path)
     folder = (out / shard_path(bucket_id, 0)).parent
     for number in range(len(finals), facts["planned"]):
         (out / shard_path(bucket_id, number)).unlink(missing_ok=True)

@@ -32,6 +32,9 @@ SUSPECTS = ("suspects.jsonl", "suspects.html")
 """What `suspects` found, and its page: of one export, and gone with it."""
 STATE = ".fastbucket"
 """Working state of an unfinished export, inside the output folder; gone when it is complete."""
+WRITTEN_CARD = f"{STATE}/card.md"
+"""The card that is being written, as we would have it: what an edited one is compared with by the
+next run, if this one ends before the manifest is there."""
 APPLYING = f"{STATE}/captions/applying.json"
 EARLIER = f"{STATE}/manifest.earlier.json"
 """The manifest of the export that --overwrite cleared away: its card is still there."""

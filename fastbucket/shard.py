@@ -91,7 +91,7 @@ class ShardFile:
             os.fsync(self._fd)
             fd, self._fd = self._fd, -1
             os.close(fd)
-            commit.rename(self._temporary, path)
+            commit.move(self._temporary, path)
             self._committed = True
         except OSError as error:
             raise output_error(path, error) from None

@@ -42,6 +42,7 @@ from .format import (
     STATE,
     SUSPECTS,
     UNFINISHED,
+    WRITTEN_CARD,
 )
 from .recipe import Recipe
 from .software import installed
@@ -138,7 +139,7 @@ class State:
             elif folder.is_dir():
                 shutil.rmtree(folder)
         for inside in self.path.iterdir():
-            if inside.name not in ("lock", run.name, earlier.name, *keep):
+            if inside.name not in ("lock", run.name, earlier.name, Path(WRITTEN_CARD).name, *keep):
                 shutil.rmtree(inside) if inside.is_dir() else inside.unlink()
         run.unlink()
 
@@ -286,7 +287,7 @@ class State:
 
     def sweep(self) -> None:
         """Remove what dead runs left half-written."""
-        for name in (MANIFEST, CARD, RUN, REPORT):
+        for name in (MANIFEST, CARD, RUN, REPORT, *SUSPECTS):
             commit.temporary(self.out / name).unlink(missing_ok=True)
         for folder in (self.out / INDEX, self.out / META, self.out / BUCKETS, self.path):
             for path in folder.rglob(f".*{TEMPORARY}"):

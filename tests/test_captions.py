@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner
 
 import fastbucket
-from fastbucket import Recipe, Resources, RunError
+from fastbucket import Recipe, Resources, RunError, commit
 from fastbucket.captions import application, beside, intake, listing, rewrite, survey, workspace
 from fastbucket.captions.store import Sample, Store
 from fastbucket.captions.text import clean
@@ -734,4 +734,36 @@ def test_an_interrupted_apply_is_known(out):
     with pytest.raises(RunError, match="captions are being applied"):
         State(out)
     assert application.apply(out).resumed
+    check(out)
+
+
+def test_a_resumed_run_finds_that_shards_are_lost(out):
+    """And does not call their samples dropped where none was to be."""
+    (out / APPLYING).parent.mkdir(parents=True)
+    (out / APPLYING).write_text(json.dumps({"priority": ["caption_source"], "missing": "keep"}))
+    lost = exported.shards(out)[-1]
+    lost.unlink()
+    before = exported.manifest(out)
+    with pytest.raises(RunError, match="is in no shard, and nobody removed it"):
+        application.apply(out)
+    assert exported.manifest(out) == before
+    assert not verify(out, fast=True, workers=1).ok
+
+
+def test_what_an_interrupted_run_left_is_swept(out):
+    (out / APPLYING).parent.mkdir(parents=True)
+    (out / APPLYING).write_text(json.dumps({"priority": ["caption_source"], "missing": "keep"}))
+    left = commit.temporary(exported.shards(out)[0])
+    left.write_bytes(b"half")
+    application.apply(out)
+    assert not left.exists()
+    check(out)
+
+
+def test_a_damaged_marker_is_told_what_to_do(out):
+    (out / APPLYING).parent.mkdir(parents=True)
+    (out / APPLYING).write_text('{"pri')
+    with pytest.raises(RunError, match="name --priority and --missing again"):
+        application.apply(out)
+    assert application.apply(out, ["caption_source"], "keep").resumed
     check(out)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
 
 import exported
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
@@ -400,3 +403,51 @@ def test_suspects_hold_what_names_them():
     """Rows with more than a key, as a program writes them."""
     rows = io.StringIO('{"kind": "cluster", "key": "k1", "with": ["k2"]}\n{"key": "k3"}\n')
     assert list(names(rows, "suspects.jsonl")) == ["k1", "k3"]
+
+
+# What meta/ says is not taken on trust
+
+
+def test_a_wrong_place_in_meta_takes_nobody_else_out(out):
+    """Two samples of a shard, their positions exchanged: nothing goes."""
+    (path,) = (out / "meta").glob("*.parquet")
+    table = pq.read_table(path)
+    here = [i for i, row in enumerate(table.to_pylist()) if row["key"] and row["shard"] == 0]
+    buckets = Counter(table["bucket_id"][i].as_py() for i in here)
+    bucket = next(name for name, n in buckets.items() if n == 2)
+    pair = [i for i in here if table["bucket_id"][i].as_py() == bucket]
+    column = table["position"].to_pylist()
+    column[pair[0]], column[pair[1]] = column[pair[1]], column[pair[0]]
+    at = table.schema.get_field_index("position")
+    field = table.schema.field(at)
+    pq.write_table(table.set_column(at, field, pa.array(column, field.type)), path)
+    before = inodes(out)
+    with pytest.raises(RunError, match="as meta/ says"):
+        prune(out, [table["key"][pair[0]].as_py()], workers=1)
+    assert inodes(out) == before
+
+
+def test_bits_that_turned_in_meta_are_found(out):
+    (path,) = (out / "meta").glob("*.parquet")
+    key, data = keys_of(out)[0], bytearray(path.read_bytes())
+    start = pq.ParquetFile(path).metadata.row_group(0).column(1).data_page_offset
+    data[start + 60] ^= 16
+    path.write_bytes(data)
+    with pytest.raises(RunError, match="cannot be read"):
+        prune(out, [key], workers=1, dry_run=True)
+
+
+def test_shards_on_another_file_system(out, monkeypatch):
+    """What cannot be renamed from the state to there is copied."""
+    real = os.replace
+
+    def replace(source, target):
+        if Path(source).parent != Path(target).parent and "buckets" in Path(target).parts:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    keys = keys_of(out)
+    prune(out, keys[::3], workers=1)
+    assert set(keys_of(out)) == set(keys) - set(keys[::3])
+    check(out)

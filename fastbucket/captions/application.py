@@ -14,7 +14,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import groupby, islice
 from pathlib import Path
@@ -81,8 +81,9 @@ def apply(
     manifest_of(root)  # before a state folder is made
     with State(root, marker=APPLYING) as state:
         try:
+            if (root / APPLYING).is_file():
+                state.sweep()  # what the interrupted run left half-written
             report = _Application(root, priority, missing, workers, progress).run()
-            state.remove()
         except OSError as error:
             raise commit.output_error(Path(error.filename or root), error) from error
         finally:
@@ -104,7 +105,15 @@ class _Application:
         self._marker = out / APPLYING
         self._staging = Staging(out, FOLDER)
         self._resumed = self._marker.is_file()
-        usual = _settings(self._marker) if self._resumed else _of_manifest(self._facts)
+        usual = _of_manifest(self._facts)
+        self._dropping = True  # an interrupted run may have taken samples out already
+        if self._resumed:
+            try:
+                usual = _settings(self._marker)
+                self._dropping = usual["missing"] == "drop"
+            except RunError:
+                if not (priority and missing):
+                    raise
         self._named = bool(priority)
         self._priority = list(priority or usual["priority"])
         self._missing = missing or str(usual["missing"])
@@ -123,21 +132,23 @@ class _Application:
             if self._resumed:
                 self._progress.say("going on with an interrupted run")
                 self._staging.go_on()
-                self._settle(store)
+                self._settle(store, self._dropping)
             shards = self._shards(store)
             layouts = self._layouts(store, sources, shards)
             commit.make_folder(self._marker.parent)
+            commit.fsync_directory(self._out)  # else a power cut may take the state, marker and all
             commit.write_text(self._marker, json.dumps(settings))
             done = self._rewrite(sources, shards, layouts)
             if self._moved:
-                self._settle(store)
+                self._settle(store, True)
             facts = self._updated_facts(store, done)
         self._write(facts)
         return self._report(sources, done, facts)
 
-    def _settle(self, store: Store) -> None:
-        """meta/ and the workspace say again where every sample is."""
-        kept = places.into_meta(self._out, found := places.from_shards(self._out), "no_caption")
+    def _settle(self, store: Store, dropping: bool) -> None:
+        """meta/ and the workspace say again where every sample is. dropping: some may be gone."""
+        found = places.from_shards(self._out)
+        kept = places.into_meta(self._out, found, "no_caption", None if dropping else {})
         if kept != len(found.keys):
             raise RunError(
                 f"{self._out}: {len(found.keys)} samples in the shards, {kept} of them in meta/; "
@@ -225,7 +236,9 @@ class _Application:
                 "this processor has no SHA instructions: hashing takes twice as long"
             )
         with Local(self._workers, setup, say=self._progress.say) as engine:
-            for group, results in engine.map(_JOB, self._groups(jobs), self._progress.advance):
+            for group, results in engine.map(
+                _JOB, self._groups(jobs, layouts), self._progress.advance
+            ):
                 for job, rewritten in zip(group, results, strict=True):
                     done[job.bucket_id].append(rewritten)
                     waiting[job.bucket_id] -= 1
@@ -235,11 +248,13 @@ class _Application:
             those.sort(key=lambda rewritten: rewritten.final.number)
         return done
 
-    def _groups(self, jobs: Sequence[Job]) -> Iterator[list[Job]]:
+    def _groups(self, jobs: Sequence[Job], layouts: Container[str]) -> Iterator[list[Job]]:
         """What a worker does at a time: two shards of a bucket, which are of a size, as their hash
-        side by side costs little more than of one; one where workers would be left without."""
-        each = 1 if len(jobs) < 2 * self._workers else 2
-        for _, those in groupby(jobs, lambda job: job.bucket_id):
+        side by side costs little more than of one; one where workers would be left without, or
+        where a shard may draw on hundreds of others, each of them open."""
+        few = len(jobs) < 2 * self._workers
+        for bucket_id, those in groupby(jobs, lambda job: job.bucket_id):
+            each = 1 if few or bucket_id in layouts else 2
             while group := list(islice(those, each)):
                 yield group
 

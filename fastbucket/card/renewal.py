@@ -11,15 +11,11 @@ from typing import Any
 
 from .. import commit, manifest
 from ..errors import RunError
-from ..format import CARD, STATE
+from ..format import CARD, WRITTEN_CARD
 from ..state import State
 from .fields import Fields, checked, read
 from .merge import Merged, likeness, merge
 from .text import card
-
-_WRITTEN = f"{STATE}/card.md"
-"""The card that is being written, as we would have it: what an edited one is compared with by the
-next run, if this one ends before the manifest is there."""
 
 
 @dataclass
@@ -106,8 +102,8 @@ def _merged(
     """The card `new`, with the edits that `there` has. Raises RunError where that cannot be."""
     own = read(there)
     bases = [card(before, own)] if before is not None else []
-    if (out / _WRITTEN).is_file():
-        bases.append((out / _WRITTEN).read_text(encoding="utf-8"))
+    if (out / WRITTEN_CARD).is_file():
+        bases.append((out / WRITTEN_CARD).read_text(encoding="utf-8"))
     if there in ("", new) or not bases:
         return Merged(new, [])
     merged = merge(max(bases, key=lambda base: likeness(base, there)), there, new)
@@ -122,7 +118,7 @@ def _merged(
 
 def _commit(out: Path, there: str, text: str, new: str) -> None:
     if text != there:
-        commit.write_text(out / _WRITTEN, new)
+        commit.write_text(out / WRITTEN_CARD, new)
         commit.write_text(out / CARD, text)
 
 

@@ -35,13 +35,13 @@ class Job(NamedTuple):
     """One shard of a bucket that loses samples.
 
     pieces: (shard, index) of the samples that it is to hold, empty where it stays as it is or goes.
-    leaving: indices of the samples that it has now and that leave.
+    leaving: index and key of the samples that it has now and that leave.
     """
 
     bucket_id: str
     number: int
     pieces: list[tuple[int, int]]
-    leaving: list[int]
+    leaving: list[tuple[int, str]]
 
 
 class Copied(NamedTuple):
@@ -59,7 +59,7 @@ class _Shard:
         walked = walk(path)
         self.path = path
         self.starts = sample_starts(walked)
-        self.members = walked.members
+        self.members, self.keys = walked.members, walked.keys
         self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def __del__(self) -> None:
@@ -95,8 +95,14 @@ class CopyTask:
 
     def __call__(self, job: Job, report: Reporter) -> Copied:
         captions: Counter[int] = Counter()
-        for index in job.leaving:
-            captions[self._open(job.bucket_id, job.number).caption(index)] += 1
+        for index, key in job.leaving:
+            source = self._open(job.bucket_id, job.number)
+            if source.keys[index : index + 1] != [key]:
+                raise RunError(
+                    f"{source.path}: sample {index} is not {key}, as meta/ says; fastbucket verify "
+                    "tells more"
+                )
+            captions[source.caption(index)] += 1
         del captions[-1]
         if not job.pieces:
             return Copied(None, dict(captions))
@@ -113,7 +119,9 @@ class CopyTask:
     def _open(self, bucket_id: str, number: int) -> _Shard:
         """A shard, kept for the next job if that is of the same bucket."""
         name = bucket_id, number
-        if name not in self._shards:
+        if name in self._shards:
+            self._shards[name] = self._shards.pop(name)  # the last to go
+        else:
             for other in [o for o in self._shards if o[0] != bucket_id]:
                 del self._shards[other]
             while len(self._shards) >= _OPEN_SHARDS:

@@ -101,6 +101,8 @@ def prune(
             raise RunError(f"{work} in {root}: run fastbucket {command} {root} again first")
     with nullcontext() if dry_run else State(root, marker=PRUNING) as state:
         try:
+            if state is not None and marker.is_file():
+                state.sweep()  # what the interrupted run left half-written
             removal = _Pruning(root, workers, progress)
             report = removal.run(dict.fromkeys(names), reason or DETAIL, dry_run)
         except OSError as error:
@@ -160,6 +162,7 @@ class _Pruning:
             if new:
                 self._plan["lists"].append({"reason": reason, "keys": new})
             commit.make_folder(self._marker.parent)
+            commit.fsync_directory(self._out)  # else a power cut may take the state, marker and all
             commit.write_text(self._marker, json.dumps(self._plan))
             self._remove(buckets, layouts, selected, report)
             self._settle(layouts, store)
@@ -220,7 +223,7 @@ class _Pruning:
         return {
             bucket_id: layout.layout(
                 sum(shard["count"] for shard in buckets[bucket_id]),
-                [size * shard + position for shard, position in leaving],
+                [size * shard + position for shard, position, _ in leaving],
                 size,
             )
             for bucket_id, leaving in sorted(selected.leaving.items())
@@ -350,9 +353,9 @@ class _Pruning:
 
 def _jobs(name: str, made: layout.Layout, selected: Selection) -> Iterator[Job]:
     """One for every shard of the bucket that is made anew or loses samples."""
-    leaving: dict[int, list[int]] = {}
-    for shard, position in sorted(selected.leaving[name]):
-        leaving.setdefault(shard, []).append(position)
+    leaving: dict[int, list[tuple[int, str]]] = {}
+    for shard, position, key in sorted(selected.leaving[name]):
+        leaving.setdefault(shard, []).append((position, key))
     for number in sorted({*made.pieces, *leaving}):
         yield Job(name, number, made.pieces.get(number, []), leaving.get(number, []))
 

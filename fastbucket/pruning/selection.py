@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from ..errors import RunError
 from ..format import sample_key
 from ..repack import places
 
@@ -21,12 +19,12 @@ _HEX = frozenset("0123456789abcdef")
 
 @dataclass
 class Selection:
-    """What the names mean. keys: of the samples that the export holds; leaving: (shard, position)
-    of these, by bucket; gone: names of samples that it has dropped, with the reason; unknown: names
-    of no sample that was ever scanned, in the order given."""
+    """What the names mean. keys: of the samples that the export holds; leaving: (shard, position,
+    key) of these, by bucket; gone: names of samples that it has dropped, with the reason;
+    unknown: names of no sample that was ever scanned, in the order given."""
 
     keys: list[str] = field(default_factory=list)
-    leaving: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    leaving: dict[str, list[tuple[int, int, str]]] = field(default_factory=dict)
     gone: dict[str, str] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
 
@@ -36,12 +34,9 @@ def select(out: Path, names: Collection[str]) -> Selection:
     found = Selection()
     rest = dict.fromkeys(names)
     dropped: list[pa.Table] = []
+    wanted = pa.array(list(names), pa.string())
     for path in places.files(out):
-        try:
-            table = pq.read_table(path, columns=_COLUMNS)
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise RunError(f"{path}: cannot be read: {error}") from None
-        wanted = pa.array(list(names), pa.string())
+        table = places.table_of(path, _COLUMNS)
         named = pc.or_(
             pc.is_in(table["key"], value_set=wanted), pc.is_in(table["image_id"], value_set=wanted)
         )
@@ -54,7 +49,7 @@ def select(out: Path, names: Collection[str]) -> Selection:
                     found.gone[name] = row["reason"]
             if row["shard"] >= 0:
                 found.keys.append(row["key"])
-                place = row["shard"], row["position"]
+                place = row["shard"], row["position"], row["key"]
                 found.leaving.setdefault(row["bucket_id"], []).append(place)
         if any(map(_is_key, rest)):
             dropped.append(table.filter(pc.less(table["shard"], 0)).select(["image_id", "reason"]))

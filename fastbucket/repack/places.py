@@ -30,12 +30,22 @@ def from_meta(out: Path) -> Iterator[Sample]:
     tables = []
     for path in files(out):
         try:
-            tables.append(pq.read_table(path, columns=_COLUMNS, filters=pc.field("shard") >= 0))
-        except (pa.ArrowException, OSError, ValueError) as error:
+            kept = pc.field("shard") >= 0
+            tables.append(table_of(path, _COLUMNS).filter(kept))
+        except pa.ArrowException as error:
             raise RunError(f"{path}: cannot be read: {error}") from None
     keys = [(name, "ascending") for name in _COLUMNS[2:]]
     for batch in pa.concat_tables(tables).sort_by(keys).to_batches(_BATCH):
         yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
+def table_of(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """A file of meta/, every page checked by its checksum: a bit that has turned would move a
+    sample, or name another. Raises RunError."""
+    try:
+        return pq.read_table(path, columns=columns, page_checksum_verification=True)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read: {error}") from None
 
 
 def files(out: Path) -> list[Path]:
@@ -111,7 +121,7 @@ def into_meta(
     kept = 0
     only = None if buckets_read is None else pa.array(sorted(buckets_read), pa.string())
     for path in files(out):
-        table = pq.read_table(path)
+        table = table_of(path)
         concerned = table["shard"].to_numpy() >= 0
         if only is not None:
             concerned &= pc.is_in(table["bucket_id"], value_set=only).to_numpy()

@@ -66,10 +66,11 @@ class Staging:
         for number in facts["staged"]:
             staged = self.shard(bucket_id, number)
             if staged.exists():
-                commit.rename(staged, self._out / shard_path(bucket_id, number))
+                commit.move(staged, self._out / shard_path(bucket_id, number))
         for path in sorted(folder.glob("shard-*.tar")):
             if int(path.stem.removeprefix("shard-")) >= facts["shards"]:
                 path.unlink()
+                path.with_name(f"{path.name}.idx").unlink(missing_ok=True)  # Megatron-Energon's
         if folder.is_dir():
             commit.fsync_directory(folder)
         if not facts["shards"]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import commit
 from ..errors import RunError
-from ..format import FORMAT, MANIFEST, SUSPECTS
+from ..format import FORMAT, MANIFEST, SUSPECTS, UNFINISHED
 from ..progress import Progress, Silent
 from .clusters import DISTANCE, clusters
 from .kinds import KINDS, kinds
@@ -93,6 +93,9 @@ def _check(root: Path) -> None:
         raise RunError(f"cannot read {root / MANIFEST}: {error}") from None
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         raise RunError(f"{root / MANIFEST} is no manifest of {FORMAT}")
+    for marker, (work, command) in UNFINISHED.items():
+        if (root / marker).is_file():
+            raise RunError(f"{work} in {root}: run fastbucket {command} {root} again first")
 
 
 def judged(those: Samples) -> list[Suspect]:

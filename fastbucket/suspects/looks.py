@@ -65,7 +65,9 @@ def _read(path: Path) -> pa.Table:
     try:
         known = set(pq.read_schema(path).names)
         wanted = [*_COLUMNS, *(name for name in LOOK_FIELDS if name in known)]
-        table = pq.read_table(path, columns=wanted, filters=pc.field("shard") >= 0)
+        table = pq.read_table(
+            path, columns=wanted, filters=pc.field("shard") >= 0, page_checksum_verification=True
+        )
     except (pa.ArrowException, OSError, ValueError) as error:
         raise RunError(f"{path}: cannot be read: {error}") from None
     for name, value in zip(LOOK_FIELDS, MISSING, strict=True):
