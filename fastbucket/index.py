@@ -79,7 +79,8 @@ def write(out: Path, manifest: Mapping[str, Any] | None = None, *, afresh: bool 
         try:
             manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise RunError(f"{out} is no complete export: {MANIFEST}: {error}") from None
+            why = getattr(error, "strerror", None) or error
+            raise RunError(f"{out} is no complete export: {MANIFEST}: {why}") from None
     listed, made = shards(manifest), 0
     try:
         for shard in listed:

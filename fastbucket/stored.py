@@ -157,9 +157,10 @@ class _Shard:
                 f"{self._remedy}"
             )
         try:
-            if header[_MAGIC] != b"ustar":
+            digits = header[_SIZE].rstrip(b"\0 ")
+            if header[_MAGIC] != b"ustar" or not digits.isdigit():  # int() would take a sign
                 raise ValueError
-            size = int(header[_SIZE].rstrip(b"\0 "), 8)
+            size = int(digits, 8)
             name = header[_NAME].rstrip(b"\0").decode()
         except ValueError:
             raise RunError(

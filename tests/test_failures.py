@@ -358,7 +358,7 @@ def test_a_signal_ends_it_cleanly(drawn, whole, tmp_path, number, code):
     with paused(process, out):
         workers = children(process)
         process.send_signal(number)
-    failed(process, "goes on from here with the same command", code=code)
+    failed(process, "the same command goes on from here", code=code)
     assert workers
     assert not any(map(alive, workers))
     assert not list(out.rglob("*.tmp"))

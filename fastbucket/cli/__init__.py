@@ -76,10 +76,10 @@ def main() -> None:
         _say(str(error))
         sys.exit(1)
     except (KeyboardInterrupt, click.Abort):
-        _say("interrupted; it goes on from here with the same command")
+        _say("interrupted; the same command goes on from here, or begins again")
         sys.exit(130)
     except _Ended as end:
-        _say(f"ended by {end.signal.name}; it goes on from here with the same command")
+        _say(f"ended by {end.signal.name}; the same command goes on from here, or begins again")
         sys.exit(128 + end.signal)
 
 

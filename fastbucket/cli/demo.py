@@ -36,6 +36,7 @@ def command(directory: str) -> None:
         f"Drew {drawn.samples} samples into {len(drawn.paths)} tars in {source}: "
         f"{drawn.small} too small, {drawn.duplicates} duplicates, {drawn.broken} broken."
     )
+    click.echo("A first run compiles the kernels, for up to a minute; they are kept.", err=True)
     progress = tables.progress(0)
     with progress:
         report = run.export([source], out, Recipe(shard_size=16), overwrite=True, progress=progress)

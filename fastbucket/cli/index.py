@@ -19,9 +19,10 @@ def command(out: str) -> None:
     Example:
       fastbucket index out
     """
-    from .. import index
+    from .. import index, manifest
     from ..state import State
 
+    manifest.read(Path(out), "indexes are of")  # before a state folder is made
     with State(Path(out)) as state:
         made = index.write(Path(out), afresh=True)
         state.remove()

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from ..errors import RunError
+from ..format import REPORT, SUSPECTS
 
 _SHOWN = 10
 """Unknown names that are shown."""
@@ -57,7 +58,7 @@ def command(
     \b
     Examples:
       fastbucket prune out placeholders.txt --dry-run
-      fastbucket prune out out/suspects.jsonl --reason 'placeholder, by eye'
+      fastbucket prune out keys.txt --reason 'placeholder, by eye'
       echo imagenet22k-train-0007/n01440764_3778 | fastbucket prune out -
     """
     from ..pruning import prune
@@ -88,6 +89,8 @@ def command(
                 f"{report.rewritten:,} of {report.shards:,} shards written, "
                 f"{tables.size(report.bytes_written)} in {report.seconds:.1f} s."
             )
+            if stale := [name for name in (REPORT, *SUSPECTS) if (out / name).is_file()]:
+                click.echo(f"Of before: {', '.join(stale)}. Make them again.")
     if report.unknown:
         for name in report.unknown[:_SHOWN]:
             click.echo(f"no sample of {out}: {name}", err=True)

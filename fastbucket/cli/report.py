@@ -29,7 +29,7 @@ import click
     type=click.IntRange(0, 100_000),
     default=960,
     show_default=True,
-    help="Thumbnails, spread evenly over the buckets; each takes some 7 kB of the page.",
+    help="Thumbnails, spread evenly over the buckets; each takes some 10 kB of the page.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the choice of samples.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")

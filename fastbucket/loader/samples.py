@@ -148,4 +148,7 @@ class Samples:
 def _member(header: memoryview) -> tuple[str, int]:
     """Name of a member, and its bytes. Raises ValueError for what is no such header."""
     name = bytes(header[_NAME]).rstrip(b"\0").decode("ascii")
-    return name, int(bytes(header[_SIZE]), 8)
+    size = bytes(header[_SIZE])
+    if not size.isdigit():  # int() would take a sign, and the walk go back
+        raise ValueError(size)
+    return name, int(size, 8)

@@ -23,7 +23,7 @@ from .gathered import Facts, known_recipe
 from .sizes import of_sizes
 
 SAMPLES = 960
-"""Samples shown, of all buckets together: a page of some 7 MB. One takes at most 30 kB."""
+"""Samples shown, of all buckets together: a page of some 9 MB. One takes at most 30 kB."""
 
 _NAVIGATION = (
     ("buckets", "Buckets"), ("sizes", "Sizes"), ("captions", "Captions"), ("dropped", "Dropped"),

@@ -23,8 +23,8 @@ def totals(facts: Facts) -> str:
         html.tile(html.number(dropped), "dropped",
                   f"{len(facts.manifest['counts']['dropped'])} reasons"),
         html.tile(html.number(len(facts.buckets)), "buckets",
-                  f"base {facts.manifest['base_resolution']}, "
-                  f"divisible by {facts.manifest['divisible']}"),
+                  f"base {html.text(facts.manifest['base_resolution'])}, "
+                  f"divisible by {html.text(facts.manifest['divisible'])}"),
         html.tile(html.size(facts.bytes), "on disk", f"{html.number(shards)} shards"),
         html.tile(html.share(facts.captions, facts.exported), "captioned",
                   f"{html.number(facts.captions)} captions"),

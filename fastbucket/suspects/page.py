@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
 import json
 from collections.abc import Iterator, Sequence
@@ -43,13 +45,16 @@ def write(out: Path, path: Path, found: Sequence[Suspect], samples: int) -> int:
         place.key: data_uri(made.jpeg)
         for place, made in zip(places, thumbnails(out, places), strict=True)
     }
+    script = files(__package__).joinpath("page.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     sections = [_section(title, hidden, some, images) for title, hidden, some in groups]
     page = (
         files(__package__)
         .joinpath("page.html")
         .read_text(encoding="utf-8")
         .replace("{{style}}", files(__package__).joinpath("page.css").read_text(encoding="utf-8"))
-        .replace("{{script}}", files(__package__).joinpath("page.js").read_text(encoding="utf-8"))
+        .replace("{{script}}", script)
+        .replace("{{digest}}", digest)
         .replace("{{name}}", html.escape(out.resolve().name))
         .replace("{{about}}", _about(len(shown), len(found), samples))
         .replace("{{sections}}", "\n".join(sections))
@@ -100,8 +105,8 @@ def _section(
     if cluster:
         boxes += '<label><input type="checkbox" class="rest">all but the first</label>'
     return (
-        f"<section data-hidden='{json.dumps(list(hidden))}'><h2>{html.escape(title)}{more} "
-        f"{boxes}</h2><div>{cards}</div></section>"
+        f'<section data-hidden="{html.escape(json.dumps(list(hidden)))}">'
+        f"<h2>{html.escape(title)}{more} {boxes}</h2><div>{cards}</div></section>"
     )
 
 
@@ -109,7 +114,8 @@ def _card(suspect: Suspect, image: str) -> str:
     name = html.escape(suspect.image_id, quote=True)
     picture = f'<img loading="lazy" src="{image}" alt="">' if image else "<i>cannot be decoded</i>"
     return (
-        f'<label class="card" title="{name}"><input type="checkbox" value="{suspect.key}">'
-        f"{picture}<span>{name}</span><small>{suspect.bucket_id} &middot; {suspect.kind} "
-        f"{suspect.score:.2f}</small></label>"
+        f'<label class="card" title="{name}">'
+        f'<input type="checkbox" value="{html.escape(suspect.key)}">{picture}<span>{name}</span>'
+        f"<small>{html.escape(suspect.bucket_id)} &middot; {suspect.kind} {suspect.score:.2f}"
+        "</small></label>"
     )
