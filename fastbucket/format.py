@@ -129,8 +129,8 @@ META_FIELDS = {
     "bucket_id": "string",  # the bucket it would fall into, also of dropped ones
     "shard": "int32",  # -1 where it was dropped
     "position": "int32",  # index of the sample within its shard
-    "phash": "uint64",  # 0 where it was dropped, but another may have that too
-    "luma_range": "int16",  # levels of 255; -1 where it was dropped, as all that follow
+    "phash": "uint64",  # 0 where it was dropped unseen, but another may have that too
+    "luma_range": "int16",  # levels of 255; -1 where it was dropped unseen, as all that follow
     "modal_share": "int16",  # thousandths, as all that follow
     "bimodal_share": "int16",
     "edge_share": "int16",

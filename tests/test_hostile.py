@@ -320,7 +320,8 @@ def test_hostile_tars_in_one_run(tars, tmp_path):
         relative = path.relative_to(tmp_path).as_posix()
         assert re.fullmatch(
             r"tars(/[\w-]+\.tar)?|out(/(manifest\.json|README\.md|run\.json|meta(/samples-\d+\.parquet)?"
-            r"|buckets(/p\d+x\d+(/shard-\d+\.tar)?)?))?",
+            r"|buckets(/p\d+x\d+(/shard-\d+\.tar)?)?"
+            r"|index(/wids\.json|/webshart(/p\d+x\d+(/shard-\d+\.json)?)?)?))?",
             relative,
         ), relative
     assert not Path("/tmp/up.jpg").exists()

@@ -128,8 +128,7 @@ def test_datasets_of_one_bucket(drawn_export, cache):
 
 
 STRANGERS = (
-    "report.html", "suspects.html", "suspects.jsonl", "index/wids.json",
-    "index/p1152x832/shard-000000.json", "notes.csv", "LICENSE",
+    "report.html", "suspects.html", "suspects.jsonl", "notes.csv", "LICENSE",
 )  # fmt: skip
 """What other commands, and people, put into the folder of an export."""
 

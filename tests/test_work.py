@@ -214,8 +214,10 @@ def test_a_shard_is_written_in_few_calls(jpegs, tmp_path, counted):
     assert record.bytes > BATCH
     assert len(vectored) <= 1 + record.bytes // BATCH
     assert not single
-    assert len(synced) == 5  # the shard and its record, their folders, and the new bucket's name
-    assert len(renamed) == 2  # the shard and its record
+    # The shard, its index and its record, their folders, and the names of four new ones: the
+    # bucket's, index/ and two within it.
+    assert len(synced) == 10
+    assert len(renamed) == 3  # the shard, its index and its record
 
 
 def test_writes_stay_few_where_the_batch_is_large(tmp_path, counted):

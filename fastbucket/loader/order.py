@@ -120,7 +120,10 @@ class Epoch:
             heapq.heappush(heap, (start - middle, at, start, middle))
             heapq.heappush(heap, (middle - stop, at, middle, stop))
         tail = [(pieces[at][0], start, stop) for _, at, start, stop in sorted(heap, key=_in_order)]
-        return cut, [tail[at % len(tail)] for at in range(wanted)]
+        # What is still missing comes again: the epoch's first batches, as many as there are.
+        missing = range(wanted - len(tail))
+        again = [self._piece(at % cut) if cut else tail[at % len(tail)] for at in missing]
+        return cut, [*tail, *again]
 
     def _random(self, *purpose: int) -> np.random.Generator:
         return np.random.default_rng([self._rules.seed, self._number, *purpose])
