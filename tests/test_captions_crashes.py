@@ -114,7 +114,9 @@ def undisturbed(request, captioned, tmp_path_factory) -> tuple[str, int, tuple]:
     """keep or drop, the number of steps of an apply that nobody disturbs, and what it makes."""
     out = tmp_path_factory.mktemp("undisturbed") / "out"
     shutil.copytree(captioned, out)
-    assert launch((out, BOTH, request.param, 0)) == [0]
+    warm = out.with_name("warm")  # kernels that are compiled here for the first time are cached,
+    shutil.copytree(captioned, warm)  # and numba's renames would be counted
+    assert launch((warm, BOTH, request.param, 0), (out, BOTH, request.param, 0)) == [0, 0]
     return request.param, int(Path(f"{out}.steps").read_text()), facts_of(out)
 
 
@@ -135,10 +137,10 @@ def killed_and_run_again(captioned: Path, folder: Path, missing: str, steps: lis
 
 
 def test_killed_anywhere(captioned, undisturbed, tmp_path):
-    """At a dozen steps spread over all of them."""
+    """At some steps spread over all of them."""
     missing, steps, wanted = undisturbed
     assert steps > 30
-    fatal = sorted({1 + round(at * (steps - 1) / 11) for at in range(12)})
+    fatal = sorted({1 + round(at * (steps - 1) / 6) for at in range(7)})
     killed_and_run_again(captioned, tmp_path, missing, fatal)
     for step in fatal:
         check(tmp_path / str(step), wanted)

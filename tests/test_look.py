@@ -199,6 +199,7 @@ def digest() -> str:
     return state.hexdigest()
 
 
+@pytest.mark.long  # compiles for minutes
 def test_the_same_on_every_cpu(tmp_path):
     done = subprocess.run(
         [sys.executable, __file__],

@@ -351,6 +351,7 @@ def test_damage_is_harmless(seed, capacity):
         assert [s["key"] for s in walked.samples] == [k for k, _, _ in found(data)]
 
 
+@pytest.mark.long  # compiles for minutes; test_bounds does the same with drawn tars
 def test_the_kernels_stay_inside_their_arrays(tmp_path):
     """In a process of its own, with every index checked by numba."""
     environment = {
