@@ -309,6 +309,14 @@ class State:
             self.path.rmdir()
 
 
+def check_finished(out: Path) -> None:
+    """For who only reads a complete export: RunError where work on it was interrupted, with the
+    command that goes on."""
+    for marker, (work, command) in UNFINISHED.items():
+        if (out / marker).is_file():
+            raise RunError(f"{work} in {out}: run fastbucket {command} {out} again first")
+
+
 def holder() -> str:
     """This process, as the message names it to others."""
     since = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")

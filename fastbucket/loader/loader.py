@@ -13,7 +13,8 @@ import xxhash
 
 from .. import index
 from ..errors import RunError
-from ..format import FORMAT, MANIFEST, UNFINISHED, shard_path
+from ..format import FORMAT, MANIFEST, shard_path
+from ..state import check_finished
 from . import images as decoders
 from .order import Batch, Epoch, Rules
 from .samples import Samples
@@ -256,9 +257,7 @@ def _manifest(out: Path) -> dict[str, Any]:
         raise RunError(f"{out / MANIFEST}: {error}") from None
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         raise RunError(f"{out / MANIFEST} is not of the format {FORMAT}")
-    for marker, (work, command) in UNFINISHED.items():
-        if (out / marker).is_file():
-            raise RunError(f"{work} in {out}: run fastbucket {command} {out} again first")
+    check_finished(out)
     return facts
 
 

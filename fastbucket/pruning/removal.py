@@ -24,12 +24,12 @@ from ..captions.store import Store
 from ..captions.workspace import stamp
 from ..engines.local import Local
 from ..errors import RunError
-from ..format import CAPTIONS, DROP_REASONS, PRUNING, UNFINISHED, sample_key
+from ..format import CAPTIONS, DROP_REASONS, PRUNING, sample_key
 from ..progress import Progress, Silent
 from ..recipe import available_cpus
 from ..repack import layout, places
 from ..repack.staging import Staging
-from ..state import State
+from ..state import State, check_finished
 from .copied import WORK, Copied, Job
 from .selection import Selection, select
 
@@ -96,9 +96,8 @@ def prune(
     root, progress = Path(out), progress or Silent()
     manifest.read(root, "samples are taken out of")  # before a state folder is made
     marker = root / PRUNING
-    for other, (work, command) in UNFINISHED.items() if dry_run else ():
-        if (root / other).is_file():
-            raise RunError(f"{work} in {root}: run fastbucket {command} {root} again first")
+    if dry_run:
+        check_finished(root)
     with nullcontext() if dry_run else State(root, marker=PRUNING) as state:
         try:
             if state is not None and marker.is_file():

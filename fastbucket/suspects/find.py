@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import commit
-from ..errors import RunError
-from ..format import FORMAT, MANIFEST, SUSPECTS, UNFINISHED
+from .. import commit, manifest
+from ..format import SUSPECTS
 from ..progress import Progress, Silent
+from ..state import check_finished
 from .clusters import DISTANCE, clusters
 from .kinds import KINDS, kinds
 from .looks import Samples, samples
@@ -65,7 +65,8 @@ def suspects(
 
     root, progress = Path(out), progress or Silent()
     listed, page = (root / name for name in SUSPECTS)
-    _check(root)
+    manifest.read(root, "suspects are of")
+    check_finished(root)
     those = samples(root, workers, progress)
     found = judged(those)
     with commit.whole(listed) as unfinished, open(unfinished, "w", encoding="utf-8") as file:
@@ -82,20 +83,6 @@ def suspects(
         str(listed),
         str(page),
     )
-
-
-def _check(root: Path) -> None:
-    try:
-        facts = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RunError(f"{root}: no {MANIFEST}; suspects are of a complete export") from None
-    except (OSError, ValueError) as error:
-        raise RunError(f"cannot read {root / MANIFEST}: {error}") from None
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-        raise RunError(f"{root / MANIFEST} is no manifest of {FORMAT}")
-    for marker, (work, command) in UNFINISHED.items():
-        if (root / marker).is_file():
-            raise RunError(f"{work} in {root}: run fastbucket {command} {root} again first")
 
 
 def judged(those: Samples) -> list[Suspect]:
