@@ -20,7 +20,7 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
-from .. import card, commit, index, manifest
+from .. import commit, manifest
 from ..engines.local import Local
 from ..errors import RunError
 from ..format import APPLYING, DROP_REASONS, shard_path
@@ -28,6 +28,7 @@ from ..kernels import sha256
 from ..progress import Progress, Silent
 from ..recipe import available_cpus
 from ..repack import layout, places
+from ..repack.conclusion import conclude
 from ..repack.staging import Staging
 from ..state import State
 from ..walked import shard_files
@@ -142,18 +143,13 @@ class _Application:
             if self._moved:
                 self._settle(store, True)
             facts = self._updated_facts(store, done)
-        self._write(facts)
+        conclude(self._out, self._facts, facts, self._marker, self._progress.say)
         return self._report(sources, done, facts)
 
     def _settle(self, store: Store, dropping: bool) -> None:
         """meta/ and the workspace say again where every sample is. dropping: some may be gone."""
         found = places.from_shards(self._out)
-        kept = places.into_meta(self._out, found, "no_caption", None if dropping else {})
-        if kept != len(found.keys):
-            raise RunError(
-                f"{self._out}: {len(found.keys)} samples in the shards, {kept} of them in meta/; "
-                "fastbucket verify tells more"
-            )
+        places.into_meta(self._out, found, "no_caption", None if dropping else {})
         store.place(places.from_meta(self._out), stamp(self._facts))
 
     def _shards(self, store: Store) -> dict[str, list[int]]:
@@ -306,15 +302,6 @@ class _Application:
                 if counts[source.id]
             ],
         }
-
-    def _write(self, facts: dict[str, Any]) -> None:
-        """The indexes, the card, the manifest, and then the marker goes."""
-        index.write(self._out, facts)
-        card.renew(self._out, self._facts, facts, self._progress.say)
-        if facts != self._facts:
-            manifest.write(self._out, facts)
-        self._marker.unlink()
-        commit.fsync_directory(self._marker.parent)
 
     def _report(
         self, sources: Sequence[Chosen], done: dict[str, list[Rewritten]], facts: dict[str, Any]

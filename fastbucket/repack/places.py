@@ -110,13 +110,13 @@ def into_meta(
     reason: str,
     details: Mapping[str, str] | None = None,
     buckets_read: Collection[str] | None = None,
-) -> int:
+) -> None:
     """Bring meta/ up to date: a kept sample that is in no shard any more is dropped for `reason`,
     the others are where they are. Each file is replaced whole, and only if it changes.
 
     details: key -> `detail` of a sample that is dropped; None leaves it as it is. buckets_read:
-    the buckets that `places` speaks of, None for all. Returns the number of samples of them that
-    are kept. Raises RunError where a sample is in another bucket, or gone without being in details.
+    the buckets that `places` speaks of, None for all. Raises RunError where a sample is in another
+    bucket, in none of the rows, or gone without being in details.
     """
     kept = 0
     only = None if buckets_read is None else pa.array(sorted(buckets_read), pa.string())
@@ -167,7 +167,11 @@ def into_meta(
             ) as writer,
         ):
             writer.write_table(changed)
-    return kept
+    if kept != len(places.keys):
+        raise RunError(
+            f"{out}: {len(places.keys)} samples in the shards, {kept} of them in meta/; fastbucket "
+            "verify tells more"
+        )
 
 
 def _with(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
