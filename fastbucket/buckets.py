@@ -7,7 +7,7 @@ as an exact fraction; `kernels.fit` compiles the same function for whole columns
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from .geometry import Size, round_half_up
@@ -31,14 +31,18 @@ FAMILIES: dict[str, tuple[tuple[int, int], ...]] = {
 
 
 class Bucket(NamedTuple):
-    """One bucket: its proto at base 1024 and its target at the base of the export, in pixels."""
+    """One bucket: its proto at base 1024 and its target at the base of the export, in pixels.
+    base: that of the target in an export of several bases, else 0."""
 
     proto: Size
     target: Size
+    base: int = 0
 
     @property
     def id(self) -> str:
-        return f"p{self.proto.width}x{self.proto.height}"
+        """p1152x832, or 512-p1152x832 in an export of several bases; it names the folder."""
+        name = f"p{self.proto.width}x{self.proto.height}"
+        return f"{self.base}-{name}" if self.base else name
 
 
 def buckets(family: str, base: int, divisible: int) -> tuple[Bucket, ...]:
@@ -49,11 +53,32 @@ def buckets(family: str, base: int, divisible: int) -> tuple[Bucket, ...]:
     """
     found: dict[Size, Bucket] = {}
     for proto in FAMILIES[family]:
-        width, height = (
-            max(1, round_half_up(side * base, PROTO_BASE * divisible)) * divisible for side in proto
-        )
-        found.setdefault(Size(width, height), Bucket(Size(*proto), Size(width, height)))
+        target = _target(Size(*proto), base, divisible)
+        found.setdefault(target, Bucket(Size(*proto), target))
     return tuple(found.values())
+
+
+def _target(proto: Size, base: int, divisible: int) -> Size:
+    width, height = (
+        max(1, round_half_up(side * base, PROTO_BASE * divisible)) * divisible for side in proto
+    )
+    return Size(width, height)
+
+
+def ladder(family: str, bases: Sequence[int], divisible: int) -> tuple[tuple[Bucket, ...], ...]:
+    """The buckets at every base of an export, bases ascending as they are given.
+
+    All bases have the buckets of the largest one, in its order: there bucket i is the same proto
+    everywhere, also where two protos share a target at a smaller base. A target grows with the
+    base, so who fits one of them fits it at every smaller base too.
+    """
+    largest = buckets(family, bases[-1], divisible)
+    if len(bases) == 1:
+        return (largest,)
+    return tuple(
+        tuple(Bucket(b.proto, _target(b.proto, base, divisible), base) for b in largest)
+        for base in bases
+    )
 
 
 def short_long(w: int, h: int, width: int, height: int) -> tuple[int, int]:

@@ -3,7 +3,8 @@
 A sample whose pixels turn out to be damaged leaves a gap in its shard. The gaps of a bucket are
 filled, in order, with the bucket's last samples: their blocks are copied from tar to tar, nothing
 is decoded again, and shards without a gap stay as they are. What goes where follows from the
-damaged samples alone, so it does not depend on who found them when.
+damaged samples alone, so it does not depend on who found them when. With several bases the samples
+of a larger one come first (`gaps`): a sample then stands at the same place at every base.
 
 New shards are staged in the state folder; a journal, written when all of a bucket are there,
 commits them; the renames behind it can be repeated.
@@ -17,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import commit
+from . import commit, gaps
 from .errors import RunError
 from .format import shard_path
 from .records import Record, short_path
@@ -40,30 +41,40 @@ class Place(NamedTuple):
     at: int
 
 
-def layout(records: Sequence[Record], shard_size: int) -> list[list[Place]]:
-    """The final shards of a bucket, from the records of its tasks in order.
-
-    A sample keeps its position p among the bucket's n planned ones if p is below the number N of
-    those that survived; a gap below N takes the next survivor from N on.
-    """
+def layout(
+    records: Sequence[Record], shard_size: int, larger: Sequence[Sequence[Record]] = ()
+) -> list[list[Place]]:
+    """The final shards of a bucket, from the records of its tasks. larger: those of the same bucket
+    at the larger bases, the largest first. What takes which place: `gaps.order`."""
     survivors: dict[int, Place] = {}
+    gone: list[int] = []
     for record in records:
+        first = record.number * shard_size
         for index, position in enumerate(record.kept):
-            survivors[record.number * shard_size + position] = Place(record.number, index)
-    total = len(survivors)
-    spare = iter(sorted(p for p in survivors if p >= total))
-    order = [survivors[p] if p in survivors else survivors[next(spare)] for p in range(total)]
-    return [order[first : first + shard_size] for first in range(0, total, shard_size)]
+            survivors[first + position] = Place(record.number, index)
+        gone += [first + drop.position for drop in record.drops]
+    planned = [sum(len(r.kept) + len(r.drops) for r in those) for those in (*larger, records)]
+    order = [survivors[position] for position in gaps.order(planned, gone).tolist()]
+    return [order[first : first + shard_size] for first in range(0, len(order), shard_size)]
 
 
-def fill(out: Path, state: Path, records: Sequence[Record], shard_size: int) -> list[Final]:
-    """Fill the gaps of one bucket and return its final shards. Can be repeated after any crash."""
+def fill(
+    out: Path,
+    state: Path,
+    records: Sequence[Record],
+    shard_size: int,
+    larger: Sequence[Sequence[Record]] = (),
+) -> list[Final]:
+    """Fill the gaps of one bucket and return its final shards. Can be repeated after any crash.
+
+    larger: as for `layout`.
+    """
     if not any(record.drops for record in records):
         finals = [Final(r.number, r.samples, r.bytes, r.sha256) for r in records]
     else:
         journal = journal_path(state, records[0].bucket_id)
         if not journal.is_file():
-            finals, changed = _stage(out, state, records, shard_size)
+            finals, changed = _stage(out, state, records, layout(records, shard_size, larger))
             facts = {"finals": finals, "changed": changed, "planned": len(records)}
             commit.write_text(journal, json.dumps(facts))
         try:
@@ -107,11 +118,21 @@ def _check(out: Path, state: Path, bucket_id: str, finals: Sequence[Final]) -> N
     for final in finals:
         path = out / shard_path(bucket_id, final.number)
         if not path.is_file() or path.stat().st_size != final.bytes:
-            journal_path(state, bucket_id).unlink(missing_ok=True)
+            undo(out, state, bucket_id)
             raise RunError(
                 f"{path} was removed or changed while the export ran; the same command makes it "
                 "again"
             )
+
+
+def undo(out: Path, state: Path, bucket_id: str) -> None:
+    """Forget that a bucket was filled. What the filling changed goes with it: a shard that holds
+    other samples than its record says may be of the same size."""
+    journal = journal_path(state, bucket_id)
+    if journal.is_file():
+        for number in json.loads(journal.read_text())["changed"]:
+            (out / shard_path(bucket_id, number)).unlink(missing_ok=True)
+        journal.unlink()
 
 
 def journal_path(state: Path, bucket_id: str) -> Path:
@@ -124,13 +145,13 @@ def _staged(state: Path, bucket_id: str, number: int) -> Path:
 
 
 def _stage(
-    out: Path, state: Path, records: Sequence[Record], shard_size: int
+    out: Path, state: Path, records: Sequence[Record], shards: Sequence[Sequence[Place]]
 ) -> tuple[list[Final], list[int]]:
     """Write the shards that change; returns all final shards and the numbers of the written."""
     by_number = {record.number: record for record in records}
     finals: list[Final] = []
     changed: list[int] = []
-    for number, places in enumerate(layout(records, shard_size)):
+    for number, places in enumerate(shards):
         record = by_number[number]
         if not record.drops and places == [Place(number, i) for i in range(record.samples)]:
             finals.append(Final(number, record.samples, record.bytes, record.sha256))

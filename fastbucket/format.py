@@ -1,4 +1,4 @@
-"""`bucketed_shards_v1`, once: names, member order, the JSON of a sample, the manifest.
+"""`bucketed_shards_v1` and `_v2`, once: names, member order, the JSON of a sample, the manifest.
 
 The writer, the verifier and the card take their names from here. docs/format.md says the same in
 prose.
@@ -7,10 +7,16 @@ prose.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
 FORMAT = "bucketed_shards_v1"
+FORMAT_V2 = "bucketed_shards_v2"
+"""Of an export of several base resolutions: the same in all but the manifest and the bucket_ids,
+which have the base before them. Every sample stands at the same place of its bucket at every base
+that it went to: see docs/format.md."""
+FORMATS = (FORMAT, FORMAT_V2)
 
 MANIFEST = "manifest.json"
 CARD = "README.md"
@@ -162,6 +168,12 @@ MANIFEST_FIELDS = (
     "software",
 )
 
+MANIFEST_FIELDS_V2 = tuple(
+    name
+    for field in MANIFEST_FIELDS
+    for name in ((field, "base_resolutions") if field == "base_resolution" else (field,))
+)
+
 CAPTION_SOURCE = "caption_source"
 """The variant of captions that came with the source."""
 
@@ -177,6 +189,18 @@ def image_id(archive: str, member_key: str) -> str:
 def sample_key(image_id: str) -> str:
     """The key of a sample: the 64 hex digits of SHA-256 of its UTF-8 image_id."""
     return hashlib.sha256(image_id.encode()).hexdigest()
+
+
+def bases(manifest: Mapping[str, Any]) -> list[int]:
+    """The base resolutions of a manifest, ascending; one of v1 has one."""
+    return list(manifest.get("base_resolutions") or [manifest["base_resolution"]])
+
+
+def at_smaller_bases(bucket_id: str, bases: Sequence[int]) -> list[str]:
+    """The ids under which the samples of a bucket_id stand too: of the same bucket at the smaller
+    ones of these bases, ascending. None in v1, where a bucket_id has no base before it."""
+    own, found, proto = bucket_id.partition("-")
+    return [f"{base}-{proto}" for base in bases if base < int(own)] if found else []
 
 
 def shard_name(number: int) -> str:

@@ -17,7 +17,15 @@ from .buckets import FAMILIES, Bucket
 from .catalogue import Archive, broken
 from .errors import RunError
 from .fill import Final
-from .format import FORMAT, MANIFEST, MANIFEST_FIELDS, shard_path
+from .format import (
+    FORMAT,
+    FORMAT_V2,
+    FORMATS,
+    MANIFEST,
+    MANIFEST_FIELDS,
+    MANIFEST_FIELDS_V2,
+    shard_path,
+)
 from .recipe import Recipe
 from .sidecar import Carried
 from .software import installed
@@ -52,6 +60,7 @@ def bucket_facts(buckets: Sequence[Bucket], finals: Mapping[int, Sequence[Final]
     return [
         {
             "bucket_id": bucket.id,
+            **({"base_resolution": bucket.base} if bucket.base else {}),
             "target_w": bucket.target.width,
             "target_h": bucket.target.height,
             "count": sum(final.samples for final in finals[index]),
@@ -87,17 +96,20 @@ def make(
 
     Raises RunError where samples do not add up: scanned = exported + dropped.
     """
-    exported = sum(bucket["count"] for bucket in buckets)
+    several = len(recipe.bases) > 1
+    counts = images(buckets, recipe.bases)
+    exported = counts[0]
     if source["samples"] != exported + sum(dropped.values()):
         raise RunError(
             f"samples do not add up: {source['samples']} scanned, {exported} exported, "
             f"{dict(dropped)} dropped. This is a defect of fastbucket; the export is not complete"
         )
     facts = {
-        "format": FORMAT,
+        "format": FORMAT_V2 if several else FORMAT,
         "created_at": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "export_id": export_id,
         "base_resolution": recipe.base_resolution,
+        "base_resolutions": list(recipe.bases),
         "divisible": recipe.divisible,
         "image_codec": {
             "name": "jpeg",
@@ -119,12 +131,25 @@ def make(
         ],
         "recipe": recipe.to_json(),
         "source": source,
-        "counts": {"exported": exported, "dropped": dict(dropped)},
+        "counts": {
+            "exported": exported,
+            **({"images": sum(counts)} if several else {}),
+            "dropped": dict(dropped),
+        },
         "buckets": buckets,
         "caption_sources": caption_sources,
         "software": software(),
     }
-    return {name: facts[name] for name in MANIFEST_FIELDS}
+    return {name: facts[name] for name in (MANIFEST_FIELDS_V2 if several else MANIFEST_FIELDS)}
+
+
+def images(buckets: Sequence[Mapping[str, Any]], bases: Sequence[int]) -> list[int]:
+    """Images at every base, ascending, of the manifest's buckets. At the smallest base they are the
+    samples: one of each."""
+    counts = dict.fromkeys(bases, 0)
+    for bucket in buckets:
+        counts[bucket.get("base_resolution", bases[0])] += bucket["count"]
+    return list(counts.values())
 
 
 def write(out: Path, facts: dict[str, Any]) -> None:
@@ -143,8 +168,8 @@ def read(out: Path, what: str) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError) as error:
         raise RunError(f"cannot read {out / MANIFEST}: {error}") from None
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-        raise RunError(f"{out / MANIFEST} is no manifest of {FORMAT}")
+    if not isinstance(facts, dict) or facts.get("format") not in FORMATS:
+        raise RunError(f"{out / MANIFEST} is no manifest of {' or '.join(FORMATS)}")
     return facts
 
 

@@ -105,25 +105,31 @@ def finish(
     """Fill the gaps, then write meta/, the run, the indexes, the card and last the manifest;
     complete the report. sources: as they were named."""
     begun, size = time.monotonic(), recipe.shard_size
-    finals = {at: fill.fill(out, out / STATE, those, size) for at, those in records.items()}
-    first_row = {(shard.bucket, shard.number): shard.start for shard in made.shards}
-    drops: dict[int, Drop] = {}
+    finals = {}
     for at, those in records.items():
+        larger = [records[other] for other in made.at_larger_bases(at) if other in records]
+        finals[at] = fill.fill(out, out / STATE, those, size, larger)
+    first_row = {(shard.bucket, shard.number): shard.start for shard in made.shards}
+    # With several bases the records of the smallest speak of every sample.
+    whole = {at: those for at, those in records.items() if made.is_whole(at)}
+    drops: dict[int, Drop] = {}
+    for at, those in whole.items():
         for record in those:
             start = first_row[at, record.number]
             for drop in record.drops:
                 drops[int(made.order[start + drop.position])] = drop
 
     def places() -> Iterator[tuple[int, int, int]]:
-        for at, those in records.items():
+        for at, those in whole.items():
             kept = {record.number: record.kept for record in those}
-            for number, shard in enumerate(fill.layout(those, size)):
+            larger = [records[other] for other in made.at_larger_bases(at) if other in records]
+            for number, shard in enumerate(fill.layout(those, size, larger)):
                 for position, place in enumerate(shard):
                     start = first_row[at, place.shard]
                     yield int(made.order[start + kept[place.shard][place.at]]), number, position
 
     def looks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for bucket, those in records.items():
+        for bucket, those in whole.items():
             for record in those:
                 rows = first_row[bucket, record.number] + np.array(record.kept, np.int64)
                 yield made.order[rows], np.frombuffer(base64.b64decode(record.looks), DTYPE)
@@ -139,7 +145,7 @@ def finish(
         for record in those:
             for stage, ns in record.nanoseconds.items():
                 report.stages[stage] = report.stages.get(stage, 0.0) + ns / 1e9
-    report.captions = sum(record.captions for those in records.values() for record in those)
+    report.captions = sum(record.captions for those in whole.values() for record in those)
     facts = manifest.make(
         report.export_id,
         recipe,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from . import commit, dedup, sidecar
-from .buckets import Bucket, buckets
+from .buckets import Bucket, ladder
 from .catalogue import Archive, broken, column, text
 from .errors import RunError
 from .format import DROP_REASONS, image_id, sample_key
@@ -37,7 +38,11 @@ _ROW_COLUMNS = (
 
 
 class Shard(NamedTuple):
-    """One task of the export: rows [start, stop) of the plan, all of one bucket."""
+    """One shard of the export: rows [start, stop) of the plan, all of one bucket.
+
+    With several bases a bucket's rows stand once in the plan, those that fit the most bases first;
+    the shards of one number begin at the same row at every base that reaches so far.
+    """
 
     bucket: int
     number: int
@@ -52,11 +57,32 @@ class Plan:
     archives: list[Archive]
     starts: np.ndarray  # int64 (archives + 1,), first row of each archive
     reason: np.ndarray  # uint8 (rows,), index into DROP_REASONS; 0 is kept
-    bucket: np.ndarray  # int16 (rows,), -1 without one
+    bucket: np.ndarray  # int16 (rows,), at the largest base that fits; -1 without one
     order: np.ndarray  # int64 (kept,), rows in the order of the shards
-    buckets: tuple[Bucket, ...]
+    buckets: tuple[Bucket, ...]  # of all bases, the smallest base first
     shards: list[Shard]
     carried: list[sidecar.Carried]
+
+    def tasks(self) -> list[tuple[int, ...]]:
+        """Indices of the shards that are made of the same samples, decoded once: those of one
+        number of a bucket at every base. The first is of the smallest base, and has all of them."""
+        together: dict[int, list[int]] = {}
+        for index, shard in enumerate(self.shards):
+            together.setdefault(shard.start, []).append(index)
+        return [tuple(indices) for indices in together.values()]
+
+    def at_larger_bases(self, bucket: int) -> list[int]:
+        """The same bucket at the larger bases, the largest first."""
+        own = self.buckets[bucket]
+        return [
+            index
+            for index in range(len(self.buckets) - 1, bucket, -1)
+            if self.buckets[index].proto == own.proto
+        ]
+
+    def is_whole(self, bucket: int) -> bool:
+        """Whether a bucket is of the smallest base, which every kept sample goes to."""
+        return self.buckets[bucket].base == self.buckets[0].base
 
     def dropped(self) -> dict[str, int]:
         """Samples by reason, without the kept ones."""
@@ -145,18 +171,18 @@ def make(
     reason[readable & (pixels > recipe.max_pixels)] = REASON["too_many_pixels"]
     del pixels
 
-    from .kernels.fit import fit  # numba: not for workers, who only read what is planned
+    from .kernels.fit import fit_bases  # numba: not for workers, who only read what is planned
 
-    family = buckets(recipe.family, recipe.base_resolution, recipe.divisible)
-    bucket, fits = fit(
+    bases = ladder(recipe.family, recipe.bases, recipe.divisible)
+    bucket, level = fit_bases(
         np.where(reason == 0, width, 0),
         np.where(reason == 0, height, 0),
-        family,
+        bases,
         recipe.choice,
         recipe.too_small_policy == "next_bucket",
         recipe.next_bucket_max_crop,
     )
-    reason[(reason == 0) & ~fits] = REASON["too_small"]
+    reason[(reason == 0) & (level == 0)] = REASON["too_small"]
     listed = np.zeros(reason.size, np.bool_)
     if excluded:
         for archive, table, start in zip(archives, tables, starts, strict=False):
@@ -189,15 +215,17 @@ def make(
         reason[repeats[~listed[repeats]]] = REASON["duplicate"]
 
     kept = np.flatnonzero(reason == 0)
-    order = kept[np.argsort(bucket[kept], kind="stable")]
+    order = kept[np.lexsort((-level[kept].astype(np.int16), bucket[kept]))]  # which is stable
+    shards = _shards(bucket[order], level[order], len(bases), len(bases[0]), recipe.shard_size)
+    bucket[bucket >= 0] += len(bases[0]) * (np.maximum(level, 1) - 1)[bucket >= 0].astype(np.int16)
     return Plan(
         archives=list(archives),
         starts=starts,
         reason=reason,
         bucket=bucket,
         order=order,
-        buckets=family,
-        shards=_shards(bucket[order], recipe.shard_size),
+        buckets=tuple(chain.from_iterable(bases)),
+        shards=shards,
         carried=sidecar.decide(
             recipe.carry,
             (
@@ -241,14 +269,20 @@ def _check_folder_ids(archives: Sequence[Archive], tables: Sequence[pa.Table]) -
             seen[name] = archive.path
 
 
-def _shards(ordered: np.ndarray, shard_size: int) -> list[Shard]:
-    """The shards of samples whose buckets, ascending, are int16 (n,)."""
+def _shards(
+    bucket: np.ndarray, level: np.ndarray, bases: int, family: int, shard_size: int
+) -> list[Shard]:
+    """The shards of samples in their order: ascending by bucket, int16 (n,), below `family`, and
+    descending by the number of `bases` that they fit, uint8 (n,)."""
     shards: list[Shard] = []
-    found, first, count = np.unique(ordered, return_index=True, return_counts=True)
+    found, first, count = np.unique(bucket, return_index=True, return_counts=True)
     ends = first + count
-    for bucket, start, end in zip(found.tolist(), first.tolist(), ends.tolist(), strict=True):
-        for number, at in enumerate(range(start, end, shard_size)):
-            shards.append(Shard(bucket, number, at, min(at + shard_size, end)))
+    for base in range(bases):
+        for own, start, end in zip(found.tolist(), first.tolist(), ends.tolist(), strict=True):
+            stop = start + int((level[start:end] > base).sum())
+            for number, at in enumerate(range(start, stop, shard_size)):
+                here = Shard(base * family + own, number, at, min(at + shard_size, stop))
+                shards.append(here)
     return shards
 
 

@@ -80,6 +80,9 @@ class Recipe:
     mtime: int = _option(
         0, "Time stamp of tar members in seconds, by default SOURCE_DATE_EPOCH or 0."
     )
+    base_resolutions: tuple[int, ...] = _option(
+        (), "Several base resolutions, of which base_resolution is the largest: one decode for all."
+    )
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -89,6 +92,7 @@ class Recipe:
                 raise RunError(f"{f.name}: {value!r} is none of {', '.join(choices)}")
             if isinstance(f.default, tuple):
                 object.__setattr__(self, f.name, tuple(value))
+        self._settle_bases()
         for name, low, high in _RANGES:
             value = getattr(self, name)
             if not low <= value <= high:
@@ -98,8 +102,41 @@ class Recipe:
         if len(self.carry) > 1 and {"auto", "none"} & set(self.carry):
             raise RunError(f"carry: auto and none stand alone, not in {', '.join(self.carry)}")
 
+    def _settle_bases(self) -> None:
+        """base_resolutions ascending, each once, and empty for one alone."""
+        several = tuple(sorted(set(self.base_resolutions)))
+        if not several:
+            return
+        if self.base_resolution not in (_ONE_BASE, several[-1]):
+            raise RunError(
+                f"base_resolution: {self.base_resolution} beside base_resolutions "
+                f"{', '.join(map(str, several))}, whose largest it is: give these alone"
+            )
+        object.__setattr__(self, "base_resolution", several[-1])
+        object.__setattr__(self, "base_resolutions", several if len(several) > 1 else ())
+        if len(several) == 1:
+            return
+        low, high = next((low, high) for name, low, high in _RANGES if name == "base_resolution")
+        if several[0] < low or several[-1] > high:
+            raise RunError(f"base_resolutions: {several} are not all between {low} and {high}")
+        if self.image_mode == IMAGE_MODES[1]:
+            raise RunError(
+                f"image_mode: {self.image_mode} stores the source's bytes, the same at each of "
+                "several base_resolutions: choose one base_resolution"
+            )
+
+    @property
+    def bases(self) -> tuple[int, ...]:
+        """The base resolutions of the export, ascending; nearly always one."""
+        return self.base_resolutions or (self.base_resolution,)
+
     def to_json(self) -> dict[str, Any]:
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        defaults = {f.name: f.default for f in fields(self) if f.name in LATER}
+        return {
+            k: list(v) if isinstance(v, tuple) else v
+            for k, v in asdict(self).items()
+            if k not in defaults or v != defaults[k]
+        }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Recipe:
@@ -124,9 +161,16 @@ class Recipe:
 
     def difference(self, other: Recipe) -> list[str]:
         """The fields in which `other` differs, one line each: `quality: 95 -> 90`."""
-        mine, theirs = self.to_json(), other.to_json()
+        mine, theirs = asdict(self), asdict(other)
         return [f"{k}: {mine[k]} -> {theirs[k]}" for k in mine if mine[k] != theirs[k]]
 
+
+LATER = ("base_resolutions",)
+"""Fields that earlier versions did not have. They are left out of the JSON where they have their
+default, so that a recipe that does not use them keeps its bytes, and its export its export_id."""
+
+_ONE_BASE: int = Recipe.base_resolution
+"""The default: whoever names several bases has not named this one."""
 
 _RANGES: tuple[tuple[str, float, float], ...] = (
     ("base_resolution", 32, 8192),

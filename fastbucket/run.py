@@ -219,49 +219,73 @@ def _export(
     run: _Run, engine: Local, made: Plan, tables: Sequence[pa.Table], report: Report
 ) -> dict[int, list[Record]]:
     """Make every shard that has no record yet. Returns the records by bucket, in order."""
-    from .fill import journal_path
     from .outcome import sample_name
-    from .records import Record, record_path
 
-    state = run.out / STATE
-    records: dict[int, Record] = {}
-    missing: list[int] = []
-    found: list[Record | None] = []
-    for shard in made.shards:
-        bucket_id = made.buckets[shard.bucket].id
-        found.append(Record.read(record_path(state, bucket_id, shard.number)))
-        if found[-1] is None:  # what is made again is not as the filling has left it
-            journal_path(state, bucket_id).unlink(missing_ok=True)
-    for number, record in enumerate(found):
-        if record is not None and _is_there(run.out, record):
-            records[number] = record
-        else:
-            missing.append(number)
+    records, missing = _made_before(run.out, made)
     report.resumed_shards = len(records)
-    report.resumed_samples = sum(len(record.kept) for record in records.values())
-    todo = sum(made.shards[n].stop - made.shards[n].start for n in missing)
+    # With several bases those of the smallest speak of every sample.
+    whole = [r for n, r in records.items() if made.is_whole(made.shards[n].bucket)]
+    report.resumed_samples = sum(len(record.kept) for record in whole)
+    firsts = [made.shards[task[0]] for task in missing]
+    todo = sum(shard.stop - shard.start for shard in firsts)
     if records:
         run.progress.say(f"{len(records)} of {len(made.shards)} shards are there already")
     run.progress.phase("export", todo, "samples")
     errors = _errors(report)
-    errors += sum(_is_error(drop) for record in records.values() for drop in record.drops)
+    errors += sum(_is_error(drop) for record in whole for drop in record.drops)
     _limit_errors(run, errors, [])
 
-    def describe(number: int, position: int | None) -> str:
-        shard = made.shards[number]
+    def describe(task: tuple[int, ...], position: int | None) -> str:
+        shard = made.shards[task[0]]
         if position is None:
             return shard_path(made.buckets[shard.bucket].id, shard.number)
         return sample_name(made, tables, int(made.order[shard.start + position]))
 
     job = "fastbucket.task:ShardTask"
-    for number, record in engine.map(job, missing, run.progress.advance, describe):
-        records[number] = record
-        errors += sum(_is_error(drop) for drop in record.drops)
-        _limit_errors(run, errors, record.drops)
+    for task, those in engine.map(job, missing, run.progress.advance, describe):
+        records.update(zip(task, those, strict=True))
+        errors += sum(_is_error(drop) for drop in those[0].drops)
+        _limit_errors(run, errors, those[0].drops)
     by_bucket: dict[int, list[Record]] = {}
     for number in sorted(records):
         by_bucket.setdefault(made.shards[number].bucket, []).append(records[number])
     return by_bucket
+
+
+def _made_before(out: Path, made: Plan) -> tuple[dict[int, Record], list[tuple[int, ...]]]:
+    """The records of shards that are there, by index; and the tasks that are not done.
+
+    A bucket some of which is made again is no more as the filling has left it, at no base: its
+    samples were decoded once for all of them.
+    """
+    from .fill import undo
+    from .records import Record, record_path
+
+    def found(index: int) -> Record | None:
+        shard = made.shards[index]
+        bucket_id = made.buckets[shard.bucket].id
+        record = Record.read(record_path(out / STATE, bucket_id, shard.number))
+        return record if record is not None and _is_there(out, record) else None
+
+    tasks = made.tasks()
+    broken = {
+        made.buckets[made.shards[index].bucket].proto
+        for task in tasks
+        for index in task
+        if found(index) is None
+    }
+    for bucket in made.buckets:
+        if bucket.proto in broken:
+            undo(out, out / STATE, bucket.id)
+    records: dict[int, Record] = {}
+    missing: list[tuple[int, ...]] = []
+    for task in tasks:
+        there = {index: record for index in task if (record := found(index)) is not None}
+        if len(there) == len(task):
+            records.update(there)
+        else:
+            missing.append(task)
+    return records, missing
 
 
 def _is_there(out: Path, record: Record) -> bool:

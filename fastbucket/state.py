@@ -33,7 +33,7 @@ from .format import (
     CAPTIONS,
     CARD,
     EARLIER,
-    FORMAT,
+    FORMATS,
     INDEX,
     MANIFEST,
     META,
@@ -47,7 +47,7 @@ from .format import (
 from .recipe import Recipe
 from .software import installed
 
-SHARDS = f"{BUCKETS}/p*x*/shard-*.tar"
+SHARDS = f"{BUCKETS}/*p*x*/shard-*.tar"
 """Pattern of the shards in an output folder."""
 
 _CLEARING = {"export_id": "", "recipe": {}, "stamps": {}}
@@ -111,7 +111,7 @@ class State:
             facts = json.loads((self.out / MANIFEST).read_text())
         except (OSError, ValueError):  # none, or damaged: then the shards have to speak for it
             return any(self.out.glob(SHARDS))
-        return isinstance(facts, dict) and facts.get("format") == FORMAT
+        return isinstance(facts, dict) and facts.get("format") in FORMATS
 
     def _clear(self, keep: tuple[str, ...] = ()) -> None:
         """Remove what is ours but for the lock and what is to be kept of the state.

@@ -1,4 +1,5 @@
-"""One task of the export: one shard, whole, from source bytes to a committed tar.
+"""One task of the export: one shard, whole, from source bytes to a committed tar. With several
+bases it is the shards of one number of a bucket at all of them, which have the same samples.
 
 Runs in a worker. What it needs of each sample stands in plan.arrow, which all workers map; what it
 did stands in a record beside, written after the shard is visible: a shard without a record is
@@ -12,12 +13,15 @@ import hashlib
 import json
 import struct
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from . import index
+from .buckets import Bucket
 from .catalogue import Archive, Source, text
 from .errors import SampleError
 from .format import (
@@ -66,9 +70,56 @@ class _Sample(NamedTuple):
     look: Look
 
 
+class _Part:
+    """A shard that is being made: its file, and what its record will say. samples: of its plan."""
+
+    def __init__(self, out: Path, bucket: Bucket, shard: Shard, file: ShardFile) -> None:
+        self._out, self._file = out, file
+        self.bucket, self.number, self.samples = bucket, shard.number, shard.stop - shard.start
+        self._drops: list[Drop] = []
+        self._kept: list[int] = []
+        self._ends: list[int] = []
+        self._entries: list[index.Entry] = []
+        self._looks = bytearray()
+        self._captions = 0
+
+    def drop(self, position: int, error: SampleError) -> None:
+        self._drops.append(Drop(position, error.reason, error.detail))
+
+    def add(self, position: int, sample: _Sample, headers: Headers) -> None:
+        self._captions += sample.captioned
+        self._kept.append(position)
+        self._looks += _LOOK.pack(*sample.look)
+        self._ends.append(self._file.add(headers.sample(sample.key, sample.members)))
+        jpg, txt, document = map(len, sample.members)
+        self._entries.append(index.Entry(sample.key, *sample.size, (jpg, txt, document)))
+
+    def commit(self) -> Record:
+        """Make the shard visible, or have it wait if it has gaps. Its record is left to write."""
+        state, name, drops = self._out / STATE, self.bucket.id, self._drops
+        sha256 = self._file.commit(short_path(state, name, self.number) if drops else None)
+        if not drops:  # else it changes yet
+            written = index.Shard(name, self.number, len(self._kept), self._file.bytes, sha256)
+            index.write_shard(self._out, written, self._entries)
+        return Record(
+            name,
+            self.number,
+            len(self._kept),
+            self._file.bytes,
+            sha256,
+            self._captions,
+            drops,
+            self._kept,
+            self._ends,
+            base64.b64encode(self._looks).decode(),
+            {},
+        )
+
+
 class ShardTask:
-    """Makes shards of one export. Called with (Shard number in the plan, report); its positions
-    are those of the samples in the shard's plan."""
+    """Makes shards of one export. Called with the indices of shards in the plan, one or, of one
+    number at every base, several (`Plan.tasks`), and a report; its positions are those of the
+    samples in the first shard's plan. Returns the records of the shards."""
 
     def __init__(self, setup: dict[str, Any]) -> None:
         self._out = Path(setup["out"])
@@ -88,65 +139,46 @@ class ShardTask:
         self._at: At = unwatched
         self._position = 0
 
-    def __call__(self, number: int, report: Reporter) -> Record:
-        shard = self._shards[number]
-        bucket = self._transcoder.buckets[shard.bucket]
-        rows = self._plan.slice(shard.start, shard.stop - shard.start).to_pylist()
-        drops: list[Drop] = []
-        kept: list[int] = []
-        ends: list[int] = []
-        entries: list[index.Entry] = []
-        looks = bytearray()
-        captions, told, reported = 0, time.monotonic(), 0
-        path = self._out / shard_path(bucket.id, shard.number)
+    def __call__(self, numbers: Sequence[int], report: Reporter) -> list[Record]:
+        shards = [self._shards[number] for number in numbers]
+        rows = self._plan.slice(shards[0].start, shards[0].stop - shards[0].start).to_pylist()
+        told, reported = time.monotonic(), 0
         self._at = report.at
         self._stopwatch.start()
-        with ShardFile(path) as out:
+        with ExitStack() as files:
+            parts = [self._part(shard, files) for shard in shards]
             for position, row in enumerate(rows):
+                here = [part for part in parts if position < part.samples]
                 try:
                     self._position = position
                     report.at(position)
-                    sample = self._sample(row, shard.bucket)
+                    samples = self._samples(row, [part.bucket for part in here])
                 except SampleError as error:
                     self._stopwatch.lap("decode")
-                    drops.append(Drop(position, error.reason, error.detail))
+                    for part in here:
+                        part.drop(position, error)
                 else:
                     report.at(None)  # what is slow from here on is the drive, not the sample
-                    captions += sample.captioned
-                    kept.append(position)
-                    looks += _LOOK.pack(*sample.look)
-                    ends.append(out.add(self._headers.sample(sample.key, sample.members)))
-                    jpg, txt, document = map(len, sample.members)
-                    entries.append(index.Entry(sample.key, *sample.size, (jpg, txt, document)))
+                    for part, sample in zip(here, samples, strict=True):
+                        part.add(position, sample, self._headers)
                     self._stopwatch.lap("write")
                 now = time.monotonic()
                 if now - told >= _PROGRESS_SECONDS:
                     report(position + 1 - reported)
                     told, reported = now, position + 1
             report.at(None)
-            short = short_path(self._state, bucket.id, shard.number) if drops else None
-            sha256 = out.commit(short)
-            total = out.bytes
-        if not drops:  # else it changes yet
-            written = index.Shard(bucket.id, shard.number, len(kept), total, sha256)
-            index.write_shard(self._out, written, entries)
+            records = [part.commit() for part in parts]
         self._stopwatch.lap("write")
         report(len(rows) - reported)
-        record = Record(
-            bucket.id,
-            shard.number,
-            len(kept),
-            total,
-            sha256,
-            captions,
-            drops,
-            kept,
-            ends,
-            base64.b64encode(looks).decode(),
-            self._stopwatch.take(),
-        )
-        record.write(record_path(self._state, bucket.id, shard.number))
-        return record
+        records[0] = records[0]._replace(nanoseconds=self._stopwatch.take())
+        for record in records:
+            record.write(record_path(self._state, record.bucket_id, record.number))
+        return records
+
+    def _part(self, shard: Shard, files: ExitStack) -> _Part:
+        bucket = self._transcoder.buckets[shard.bucket]
+        file = files.enter_context(ShardFile(self._out / shard_path(bucket.id, shard.number)))
+        return _Part(self._out, bucket, shard, file)
 
     def _read(self, row: dict[str, Any], part: str, into: bytearray) -> memoryview:
         index = row["archive"]
@@ -169,7 +201,8 @@ class ShardTask:
             return b""
         return self._read(row, part, self._side)
 
-    def _sample(self, row: dict[str, Any], bucket: int) -> _Sample:
+    def _samples(self, row: dict[str, Any], buckets: Sequence[Bucket]) -> list[_Sample]:
+        """What the shards of these buckets, the bases ascending, take of a row."""
         archive = self._archives[row["archive"]]
         name = image_id(archive.id_prefix, text(row["key"]))
         key = sample_key(name)
@@ -182,7 +215,7 @@ class ShardTask:
         )
         data = self._read(row, "image", self._image)
         self._stopwatch.lap("read")
-        done = self._transcoder.render(data, source, self._transcoder.buckets[bucket], key)
+        every = self._transcoder.render_bases(data, source, buckets, key)
         sha256 = hashlib.sha256(data).hexdigest()
         self._stopwatch.lap("hash")
         fields = json_object(self._sidecar(row, "json"))
@@ -190,15 +223,19 @@ class ShardTask:
         if not caption and self._recipe.caption_field:
             caption = as_str(fields.get(self._recipe.caption_field)).strip()
         captioned = bool(caption) and CAPTION_SOURCE in self._recipe.caption_priority
-        document = self._document(row, archive, name, done, fields, captioned)
-        document["source_sha256"] = sha256
-        members = [
-            done.jpeg,
-            caption_text(caption if captioned else ""),
-            json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode(),
-        ]
+        number = class_id(self._sidecar(row, "class"))
+        samples = []
+        for done in every:
+            document = self._document(row, archive, name, done, fields, number, captioned)
+            document["source_sha256"] = sha256
+            members = [
+                done.jpeg,
+                caption_text(caption if captioned else ""),
+                json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode(),
+            ]
+            samples.append(_Sample(key, members, captioned, done.size, done.look))
         self._stopwatch.lap("json")
-        return _Sample(key, members, captioned, done.size, done.look)
+        return samples
 
     def _document(
         self,
@@ -207,6 +244,7 @@ class ShardTask:
         name: str,
         done: Transcoded,
         fields: dict[str, Any],
+        class_number: int,
         captioned: bool,
     ) -> dict[str, Any]:
         """The JSON of a sample, in the order of format.SAMPLE_FIELDS."""
@@ -231,7 +269,7 @@ class ShardTask:
             "source_h": done.source.height,
             "source_bytes": row["image_size"],
             "source_sha256": MISSING_TEXT,
-            "class_id": class_id(self._sidecar(row, "class")),
+            "class_id": class_number,
             "label": as_int(fields.get("label")),
             "label_12k": as_int(fields.get("label_12k")),
             "class_name": as_str(fields.get("class_name")),

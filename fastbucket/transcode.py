@@ -5,20 +5,22 @@ header -> bucket -> decode (shrunk) -> resize + crop -> upright -> look -> chrom
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 
-from .buckets import Bucket, buckets
+from .buckets import Bucket, ladder
 from .catalogue import KIND, Source
 from .crop import CROPS
-from .decode import SHRINKS, Decoder
+from .decode import SHRINKS, Decoder, Pixels
 from .encode import encode
 from .errors import SampleError
 from .format import sample_key
 from .geometry import Size, cover
 from .kernels.chroma import chroma_loss
-from .kernels.fit import fit
+from .kernels.fit import fit_bases
 from .look import Look, look
 from .orientation import stored_window, upright
 from .recipe import Recipe
@@ -52,7 +54,8 @@ class Transcoder:
     def __init__(self, recipe: Recipe, stopwatch: Stopwatch | None = None) -> None:
         self.recipe = recipe
         self._stopwatch = stopwatch or Stopwatch()
-        self.buckets = buckets(recipe.family, recipe.base_resolution, recipe.divisible)
+        self._ladder = ladder(recipe.family, recipe.bases, recipe.divisible)
+        self.buckets = tuple(chain.from_iterable(self._ladder))
         self._crop = CROPS[recipe.crop_strategy]
         self._subsampling = POLICIES[recipe.subsampling_policy]
         self._decoder = Decoder(recipe)
@@ -60,10 +63,20 @@ class Transcoder:
         self._width, self._height = np.empty(1, np.int32), np.empty(1, np.int32)
 
     def transcode(self, data: bytes | memoryview, image_id: str) -> Transcoded:
-        """Transcode one image file held in memory.
+        """Transcode one image file held in memory; of several bases for the largest that it fits.
 
         Raises SampleError with the reason (format.DROP_REASONS) where it has to be dropped.
         """
+        source, buckets = self._placed(data)
+        return self.render(data, source, buckets[-1], sample_key(image_id))
+
+    def transcode_bases(self, data: bytes | memoryview, image_id: str) -> list[Transcoded]:
+        """As `transcode`, for every base that the image fits, ascending; it is decoded once."""
+        source, buckets = self._placed(data)
+        return self.render_bases(data, source, buckets, sample_key(image_id))
+
+    def _placed(self, data: bytes | memoryview) -> tuple[Source, list[Bucket]]:
+        """What the header says, and the buckets that the image goes to."""
         source = probe(data)
         if source.stored.width * source.stored.height > self.recipe.max_pixels:
             raise SampleError(
@@ -71,27 +84,52 @@ class Transcoder:
                 f"{source.stored.width}x{source.stored.height} is more than "
                 f"{self.recipe.max_pixels} pixels",
             )
-        return self.render(data, source, self._fit(source.size), sample_key(image_id))
+        return source, self._fit(source.size)
 
     def render(
         self, data: bytes | memoryview, source: Source, bucket: Bucket, key: str
     ) -> Transcoded:
         """Transcode an image whose header is known and whose bucket is chosen."""
+        return self.render_bases(data, source, [bucket], key)[0]
+
+    def render_bases(
+        self, data: bytes | memoryview, source: Source, buckets: Sequence[Bucket], key: str
+    ) -> list[Transcoded]:
+        """As `render`, for the bucket of an image at several bases, ascending.
+
+        The image is decoded once, shrunk as the largest target allows, and every JPEG is made of
+        those pixels. They all have the look of the largest.
+        """
         if self.recipe.image_mode == "passthrough_jpeg" and source.kind == KIND["jpeg"]:
-            return self._passthrough(data, source, bucket)
-        scale, resized = cover(source.size, bucket.target)
-        room = Size(resized.width - bucket.target.width, resized.height - bucket.target.height)
-        crop = self._crop(room, key, self.recipe.allowed_corners, self.recipe.jitter)
+            return [self._passthrough(data, source, bucket) for bucket in buckets]
+        scale = cover(source.size, buckets[-1].target).scale
         shrink = self._decoder.shrink(source.kind, scale, source.stored)
         pixels = self._decoder.decode(data, source.kind, source.profile, source.stored, shrink)
         self._stopwatch.lap("decode")
+        done = [self._finish(pixels, source, buckets[-1], key)]
+        for bucket in reversed(buckets[:-1]):
+            done.append(self._finish(pixels, source, bucket, key, done[0].look))
+        return done[::-1]
+
+    def _finish(
+        self,
+        pixels: Pixels,
+        source: Source,
+        bucket: Bucket,
+        key: str,
+        looks: Look | None = None,
+    ) -> Transcoded:
+        """From the decoded image to the JPEG of one bucket. looks: where it is known already."""
+        scale, resized = cover(source.size, bucket.target)
+        room = Size(resized.width - bucket.target.width, resized.height - bucket.target.height)
+        crop = self._crop(room, key, self.recipe.allowed_corners, self.recipe.jitter)
         at, stored_resized, stored_target = stored_window(
             crop, resized, bucket.target, source.orientation
         )
         small = self._resizer(pixels.rgbx, pixels.span, stored_resized, at, stored_target)
         finished = upright(small, source.orientation)
         self._stopwatch.lap("resize")
-        looks = look(finished)
+        looks = look(finished) if looks is None else looks
         self._stopwatch.lap("look")
         chroma = Chroma(
             scale,
@@ -138,22 +176,22 @@ class Transcoder:
             looks,
         )
 
-    def _fit(self, size: Size) -> Bucket:
+    def _fit(self, size: Size) -> list[Bucket]:
         recipe = self.recipe
         self._width[0], self._height[0] = size
-        index, fits = fit(
+        index, level = fit_bases(
             self._width,
             self._height,
-            self.buckets,
+            self._ladder,
             recipe.choice,
             recipe.too_small_policy == "next_bucket",
             recipe.next_bucket_max_crop,
         )
-        bucket: Bucket = self.buckets[index[0]]
-        if not fits[0]:
+        found = [family[index[0]] for family in self._ladder]
+        if not level[0]:
             raise SampleError(
                 "too_small",
                 f"{size.width}x{size.height} would need upsampling to "
-                f"{bucket.target.width}x{bucket.target.height}",
+                f"{found[0].target.width}x{found[0].target.height}",
             )
-        return bucket
+        return found[: level[0]]

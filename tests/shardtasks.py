@@ -42,7 +42,7 @@ class Planned:
         self.task = ShardTask(self.setup)
 
     def make(self, number: int) -> Record:
-        return self.task(number, Unheard())
+        return self.task((number,), Unheard())[0]
 
     def rows(self, number: int) -> list[dict]:
         """The catalogue's rows of a shard's samples."""

@@ -64,7 +64,7 @@ class VisitTask:
         if first:  # as in a new worker: otherwise all weights would be known from the last pass
             weights.cache_clear()
         start, cpu = time.perf_counter_ns(), time.process_time_ns()
-        record = self._make(number, progress)
+        record = self._make((number,), progress)[0]
         took, cpu = time.perf_counter_ns() - start, time.process_time_ns() - cpu
         peak = _peak_memory()
         floor = self._codecs.floor(record, number) if with_floor else Floor(0, 0)

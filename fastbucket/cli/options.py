@@ -38,15 +38,19 @@ def _type(field: Field[Any]) -> Any:
     if field.metadata["choices"]:
         return click.Choice(field.metadata["choices"])
     if isinstance(field.default, tuple):
-        return _Separated(type(field.default[0]))
+        return _Separated(type(field.default[0]) if field.default else _ITEM[field.name])
     return type(field.default)
 
 
 def _shown(field: Field[Any]) -> str:
     assert field.default is not MISSING
     if isinstance(field.default, tuple):
-        return ",".join(map(str, field.default))
+        return ",".join(map(str, field.default)) or "none"
     return str(field.default) if field.default != "" else "none"
+
+
+_ITEM = {"base_resolutions": int}
+"""Type of the items where a tuple is empty by default."""
 
 
 def options(kind: type) -> Callable[[Command], Command]:
@@ -82,7 +86,10 @@ def recipe(values: dict[str, Any], file: str | None) -> Recipe:
         if not isinstance(facts, dict):
             raise RunError(f"--recipe {file} is no JSON object")
         base = Recipe.from_json(facts).to_json()
-    return Recipe.from_json(base | _given(Recipe, values))
+    given = _given(Recipe, values)
+    if "base_resolutions" in given or "base_resolution" in given:  # the one overrides the other
+        base = {k: v for k, v in base.items() if k not in ("base_resolution", "base_resolutions")}
+    return Recipe.from_json(base | given)
 
 
 def resources(values: dict[str, Any]) -> Resources:

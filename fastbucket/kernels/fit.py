@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numba
@@ -98,3 +99,43 @@ def fit(
         fits,
     )
     return bucket, fits
+
+
+def fit_bases(
+    width: np.ndarray,
+    height: np.ndarray,
+    ladder: Sequence[tuple[Bucket, ...]],
+    choice: str,
+    next_bucket: bool = False,
+    max_crop: float = 0.0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `fit`, for the bases of `buckets.ladder`: a sample's bucket is the same at all of them.
+
+    It is chosen at the largest base, where rounding moves a ratio least. next_bucket: a sample that
+    fits it at no base has the bucket that it would have at the smallest base alone.
+    Returns index into each of `ladder` as int16 (n,), and how many bases the sample fits, from the
+    smallest on, as uint8 (n,).
+    """
+    several = len(ladder) > 1
+    bucket, fits = fit(width, height, ladder[-1], choice, next_bucket and not several, max_crop)
+    if not several:
+        return bucket, fits.astype(np.uint8)
+    level = _level(width, height, bucket, ladder)
+    if next_bucket:
+        rest = np.flatnonzero((bucket >= 0) & (level == 0))
+        w, h = width[rest], height[rest]
+        other, fits = fit(w, h, ladder[0], choice, True, max_crop)
+        bucket[rest[fits]] = other[fits]
+        level[rest[fits]] = _level(w[fits], h[fits], other[fits], ladder)
+    return bucket, level
+
+
+def _level(
+    width: np.ndarray, height: np.ndarray, bucket: np.ndarray, ladder: Sequence[tuple[Bucket, ...]]
+) -> np.ndarray:
+    """At how many bases each sample fits its bucket, 0 where it has none. uint8 (n,)."""
+    level = np.zeros(width.size, np.uint8)
+    for family in ladder:
+        widths, heights = _targets(family)
+        level += (widths[bucket] <= width) & (heights[bucket] <= height) & (bucket >= 0)
+    return level

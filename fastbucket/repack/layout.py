@@ -1,9 +1,6 @@
 """A bucket without some of its samples: which shards change, and what takes the free places.
 
-The rule is that of `fill`: a sample keeps its position among the bucket's n if that is below the
-number N of those that stay; a gap below N takes the next one that stays from N on. So shards
-without a gap stay as they are, all but the last are full, and the result does not depend on how
-often the work was interrupted.
+The rule is `gaps.order`, that of an export which finds damaged samples.
 """
 
 from __future__ import annotations
@@ -12,7 +9,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+
+from .. import gaps
 
 
 class Layout(NamedTuple):
@@ -24,19 +22,9 @@ class Layout(NamedTuple):
     shards: int
 
 
-def order(samples: int, dropped: Sequence[int]) -> NDArray[np.int64]:
-    """The old position of the sample at each new one. dropped: positions in 0 .. samples - 1."""
-    stays = np.ones(samples, np.bool_)
-    stays[np.asarray(dropped, np.int64)] = False
-    left = int(stays.sum())
-    taken = np.arange(left)
-    taken[~stays[:left]] = left + np.flatnonzero(stays[left:])
-    return taken
-
-
 def layout(samples: int, dropped: Sequence[int], shard_size: int) -> Layout:
     """The shards of a bucket of so many samples when those at `dropped` are gone."""
-    taken = order(samples, dropped)
+    taken = gaps.order([samples], dropped)
     made = Layout([], {}, -(-len(taken) // shard_size))
     for number in range(made.shards):
         first = number * shard_size
