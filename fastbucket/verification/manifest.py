@@ -9,10 +9,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .. import __version__
-from ..buckets import FAMILIES, Bucket, buckets
+from ..buckets import FAMILIES, Bucket, ladder
 from ..errors import RunError
-from ..format import DROP_REASONS, FORMAT, MANIFEST, MANIFEST_FIELDS, shard_path
-from ..recipe import Recipe
+from ..format import (
+    DROP_REASONS,
+    FORMAT,
+    FORMAT_V2,
+    FORMATS,
+    MANIFEST,
+    MANIFEST_FIELDS,
+    MANIFEST_FIELDS_V2,
+    shard_path,
+)
+from ..recipe import LATER, Recipe
 from .findings import flaws, no_constant, one_of_each, order_flaws
 from .shard import ListedShard
 
@@ -45,6 +54,11 @@ _SHAPES: dict[str, Any] = {
     ],
     "software": {str: str},
 }
+_SHAPES_V2: dict[str, Any] = {
+    **_SHAPES,
+    "counts": {"exported": int, "images": int, "dropped": {str: int}},
+    "buckets": [{"bucket_id": str, "base_resolution": int, **_SHAPES["buckets"][0]}],
+}
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -76,18 +90,20 @@ def load(out: Path) -> dict[str, Any]:
         raise RunError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
         raise RunError(f"{path} is no JSON: {error}; export again with --overwrite") from None
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+    if not isinstance(facts, dict) or facts.get("format") not in FORMATS:
         of = facts.get("format") if isinstance(facts, dict) else None
-        raise RunError(f"{path} is no manifest of {FORMAT}: its format is {of!r}")
+        raise RunError(f"{path} is no manifest of {' or '.join(FORMATS)}: its format is {of!r}")
     return facts
 
 
 def check(manifest: dict[str, Any], note: Callable[[str], None]) -> ManifestFacts:
     """Note all that is off in the manifest, and return what can be held against the files."""
-    for text in order_flaws(list(manifest), list(MANIFEST_FIELDS), ""):
+    several = manifest["format"] == FORMAT_V2
+    names = MANIFEST_FIELDS_V2 if several else MANIFEST_FIELDS
+    for text in order_flaws(list(manifest), list(names), ""):
         note(text)
     sound: dict[str, Any] = {}
-    for name, shape in _SHAPES.items():
+    for name, shape in (_SHAPES_V2 if several else _SHAPES).items():
         if name in manifest:
             value = _unpruned(manifest[name]) if name == "counts" else manifest[name]
             wrong = flaws(value, shape, name)
@@ -99,7 +115,7 @@ def check(manifest: dict[str, Any], note: Callable[[str], None]) -> ManifestFact
     if recipe is not None:
         for text in _recipe_flaws(manifest, recipe):
             note(text)
-    for text in _sum_flaws(sound):
+    for text in _sum_flaws(sound, recipe):
         note(text)
     shards: list[ListedShard] = []
     if recipe is not None:
@@ -139,7 +155,7 @@ def _recipe(manifest: dict[str, Any], note: Callable[[str], None]) -> Recipe | N
         return None
     software = manifest.get("software")
     ours = not isinstance(software, dict) or software.get("fastbucket") == __version__
-    names = [field.name for field in fields(Recipe)]
+    names = [f.name for f in fields(Recipe) if f.name in values or f.name not in LATER]
     if not ours:
         names = [name for name in names if name in values]
     for text in order_flaws(list(values), names, "recipe"):
@@ -150,7 +166,7 @@ def _recipe(manifest: dict[str, Any], note: Callable[[str], None]) -> Recipe | N
         if field.name in known:
             shape: Any = type(field.default)
             if isinstance(field.default, tuple):
-                shape = [type(field.default[0])]
+                shape = [_ITEMS.get(field.name, str)]
             elif shape is float and type(known[field.name]) is int:
                 shape = int  # 1 for 1.0
             wrong += flaws(known[field.name], shape, f"recipe.{field.name}")
@@ -164,12 +180,18 @@ def _recipe(manifest: dict[str, Any], note: Callable[[str], None]) -> Recipe | N
     return None
 
 
+_ITEMS = {"allowed_corners": int, "base_resolutions": int}
+"""Type of the items of the recipe's lists; of the others text."""
+
+
 def _recipe_flaws(manifest: dict[str, Any], recipe: Recipe) -> Iterator[str]:
     """Fields that the recipe decides and that say something else."""
     settings = manifest.get("export_settings")
     workers = settings.get("workers") if isinstance(settings, dict) else None
     expected: dict[str, Any] = {
+        "format": FORMAT_V2 if recipe.base_resolutions else FORMAT,
         "base_resolution": recipe.base_resolution,
+        "base_resolutions": list(recipe.bases),
         "divisible": recipe.divisible,
         "image_codec": {
             "name": "jpeg",
@@ -199,7 +221,7 @@ def _missing_caption_policy(manifest: dict[str, Any], recipe: Recipe) -> Any:
     return policy if policy in ("keep", "drop") else recipe.missing_caption_policy
 
 
-def _sum_flaws(sound: dict[str, Any]) -> Iterator[str]:
+def _sum_flaws(sound: dict[str, Any], recipe: Recipe | None) -> Iterator[str]:
     """What does not add up, and what is no count, name or number of its kind."""
     if len(sound.get("export_id", "0" * 16)) != 16 or set(sound.get("export_id", "")) - _HEX:
         yield f"export_id is {sound['export_id']!r:.40}, not 16 hex digits"
@@ -214,9 +236,15 @@ def _sum_flaws(sound: dict[str, Any]) -> Iterator[str]:
         lost = sum(dropped.values())
         if source and source["samples"] != exported + lost:
             yield f"{source['samples']} samples scanned, but {exported} exported + {lost} dropped"
-        total = sum(bucket["count"] for bucket in sound.get("buckets", []))
+        buckets = sound.get("buckets", [])
+        # The smallest base has every sample, each once.
+        smallest = recipe.base_resolutions[:1] if recipe is not None else ()
+        total = sum(b["count"] for b in buckets if b.get("base_resolution") in (None, *smallest))
         if "buckets" in sound and total != exported:
             yield f"counts.exported is {exported}, the buckets have {total}"
+        images = sum(bucket["count"] for bucket in buckets)
+        if "buckets" in sound and counts.get("images", images) != images:
+            yield f"counts.images is {counts['images']}, the buckets have {images}"
     if source and sum(source["splits"].values()) != source["samples"]:
         yield f"source: {source['samples']} samples, the splits have {source['splits']}"
     captions = sound.get("caption_sources", [])
@@ -230,7 +258,8 @@ def _shards(
     entries: list[dict[str, Any]], recipe: Recipe, note: Callable[[str], None]
 ) -> list[ListedShard]:
     """The shards of all buckets that the recipe has; the rest is noted."""
-    family = {b.id: b for b in buckets(recipe.family, recipe.base_resolution, recipe.divisible)}
+    bases = ladder(recipe.family, recipe.bases, recipe.divisible)
+    family = {bucket.id: bucket for buckets in bases for bucket in buckets}
     shards: list[ListedShard] = []
     met: set[str] = set()
     for entry in entries:
@@ -255,6 +284,8 @@ def _bucket_flaws(entry: dict[str, Any], bucket: Bucket, shard_size: int) -> Ite
     target = entry["target_w"], entry["target_h"]
     if target != bucket.target:
         yield f"target {target[0]}x{target[1]}, not {bucket.target.width}x{bucket.target.height}"
+    if entry.get("base_resolution", 0) != bucket.base:
+        yield f"base_resolution is {entry.get('base_resolution')}, not {bucket.base or 'there'}"
     counts = [shard["count"] for shard in entry["shards"]]
     if not entry["count"] or not counts:
         yield "has no samples"

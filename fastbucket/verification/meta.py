@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -37,13 +37,33 @@ _BATCH = 1 << 16
 """Rows in memory at a time."""
 
 
-class MetaCheck:
-    """Reads the rows once, in batches, and remembers which samples of the shards they name."""
+class _Base:
+    """The shards of one base, 0 where the export has but one, and which samples rows have named."""
 
-    def __init__(self, inventory: Inventory, tally: Tally) -> None:
-        self._inventory = inventory
-        self._numbers = {path: number for number, path in enumerate(inventory.paths)}
-        self._seen = np.zeros(len(inventory), np.bool_)
+    def __init__(self, base: int, inventory: Inventory) -> None:
+        self.inventory = inventory
+        self.numbers = {path: number for number, path in enumerate(inventory.paths)}
+        self.seen = np.zeros(len(inventory), np.bool_)
+        self.here = lru_cache(maxsize=1 << 10)(self._here)
+        self._base = base
+
+    def _here(self, bucket_id: str) -> str | None:
+        """The id at this base of the bucket that a row names, which is that of the largest base the
+        sample went to; None where this one is larger."""
+        own, _, proto = bucket_id.partition("-")
+        if not self._base or not own.isdecimal():
+            return bucket_id
+        return f"{self._base}-{proto}" if self._base <= int(own) else None
+
+
+class MetaCheck:
+    """Reads the rows once, in batches, and remembers which samples of the shards they name.
+
+    inventories: by base, ascending; one, of base 0, where the export has no several.
+    """
+
+    def __init__(self, inventories: Mapping[int, Inventory], tally: Tally) -> None:
+        self._bases = [_Base(base, inventory) for base, inventory in inventories.items()]
         self._tally = tally
         self._rows = 0
         self._reasons: Counter[str] = Counter()
@@ -107,31 +127,39 @@ class MetaCheck:
             self._tally.add(name, image_id, "its hash and statistics are none that an image has")
 
     def _kept(self, batch: pa.RecordBatch, name: str) -> None:
-        """Every kept row against the sample of its key."""
+        """Every kept row against the samples of its key."""
         rows = batch.to_pydict()
-        keys: list[str] = rows["key"]
-        indices = self._inventory.find(b"".join(digest(key) for key in keys)).tolist()
-        places = self._inventory.places(indices)
-        for at, (index, (number, position)) in enumerate(zip(indices, places, strict=True)):
-            image_id, key = rows["image_id"][at], keys[at]
+        for image_id, key in zip(rows["image_id"], rows["key"], strict=True):
             if sample_key(image_id) != key:
                 self._tally.add(name, image_id, "its key is not that of its image_id", f": {key!r}")
-            claimed = _shard_path(rows["bucket_id"][at], rows["shard"][at])
+        for base in self._bases:
+            self._at_base(base, rows, name)
+
+    def _at_base(self, base: _Base, rows: dict[str, list[Any]], name: str) -> None:
+        here = [base.here(bucket_id) for bucket_id in rows["bucket_id"]]
+        there = [at for at, bucket_id in enumerate(here) if bucket_id is not None]
+        inventory = base.inventory
+        keys: list[str] = rows["key"]
+        indices = inventory.find(b"".join(digest(keys[at]) for at in there)).tolist()
+        places = inventory.places(indices)
+        for at, index, (number, position) in zip(there, indices, places, strict=True):
+            image_id, key = rows["image_id"][at], keys[at]
+            claimed = _shard_path(here[at] or "", rows["shard"][at])
             if index < 0:
                 text = f"{META} places it here, and it is in no shard that could be read"
                 self._tally.add(claimed, key, text)
                 continue
-            if self._seen[index]:
+            if base.seen[index]:
                 self._tally.add(name, image_id, "has more than one row")
-            self._seen[index] = True
-            if (self._numbers.get(claimed), rows["position"][at]) != (number, position):
+            base.seen[index] = True
+            if (base.numbers.get(claimed), rows["position"][at]) != (number, position):
                 text = f"is elsewhere than {META} says"
                 detail = f": at {position}, not at {rows['position'][at]} of {claimed}"
-                self._tally.add(self._inventory.paths[number], key, text, detail)
-            known = int(self._inventory.prints[index])
+                self._tally.add(inventory.paths[number], key, text, detail)
+            known = int(inventory.prints[index])
             if known and known != fingerprint(*(rows[column][at] for column in _SOURCE)):
                 text = f"its JSON names another source, size or split than its row in {META}"
-                self._tally.add(self._inventory.paths[number], key, text)
+                self._tally.add(inventory.paths[number], key, text)
 
     def sums(self, source: dict[str, Any] | None, counts: dict[str, Any] | None) -> Sequence[str]:
         """After reading: what does not agree with the manifest's counts."""
@@ -154,10 +182,10 @@ class MetaCheck:
 
     def unseen(self) -> None:
         """After reading: samples of the shards that no row named."""
-        for index in np.flatnonzero(~self._seen).tolist():
-            self._tally.add(
-                self._inventory.path(index), self._inventory.key(index), f"has no row in {META}"
-            )
+        for base in self._bases:
+            for index in np.flatnonzero(~base.seen).tolist():
+                path, key = base.inventory.path(index), base.inventory.key(index)
+                self._tally.add(path, key, f"has no row in {META}")
 
 
 def _counts(column: pa.Array) -> dict[str, int]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
-from ..buckets import CHOICES, Bucket, buckets, min_crop
+from ..buckets import CHOICES, Bucket, ladder, min_crop
 from ..crop import CROPS
 from ..format import IMAGE_MODES, sample_key
 from ..geometry import Size, cover
@@ -25,8 +25,8 @@ class Placement:
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
-        self._buckets = buckets(recipe.family, recipe.base_resolution, recipe.divisible)
-        self._by_id = {bucket.id: bucket for bucket in self._buckets}
+        self._ladder = ladder(recipe.family, recipe.bases, recipe.divisible)
+        self._by_id = {bucket.id: bucket for family in self._ladder for bucket in family}
         # Photos come in few sizes: most choices have been made before.
         self.chosen = lru_cache(maxsize=1 << 16)(self._choose)
 
@@ -48,10 +48,11 @@ class Placement:
         bucket = self._by_id[bucket_id]
         chosen = self.chosen(source)
         size = f"{source.width}x{source.height}"
-        if chosen is None:
+        if not chosen:
             yield f"a source of {size} would need upsampling in every bucket that it may go to"
-        elif chosen is not bucket:
-            yield f"{recipe.choice} sends {size} to {chosen.id}, and it stands in {bucket_id}"
+        elif bucket not in chosen:
+            there = " and ".join(bucket.id for bucket in chosen)
+            yield f"{recipe.choice} sends {size} to {there}, and it stands in {bucket_id}"
         expected = self._expected(document, source, bucket, header)
         for name, value in expected.items():
             if document[name] != value:
@@ -96,26 +97,35 @@ class Placement:
             "jpeg": coding,
         }
 
-    def _choose(self, size: Size) -> Bucket | None:
-        """The bucket of a source by the recipe's rule; None where it fits none that it may have."""
-        recipe = self._recipe
-        w, h = size
-        mine = [
-            bucket
-            for bucket in self._buckets
-            if bucket.target.width == bucket.target.height
-            or (w >= h) == (bucket.target.width > bucket.target.height)
-        ]
+    def _choose(self, size: Size) -> tuple[Bucket, ...]:
+        """The bucket of a source by the recipe's rule, at every base that it fits, ascending.
+
+        It is chosen at the largest base; next_bucket tries others at the smallest.
+        """
+        best = self._nearest(size, _facing(size, self._ladder[-1]))
+        found = self._fitting(size, self._ladder[-1], best)
+        if found or self._recipe.too_small_policy != "next_bucket":
+            return found
+        smallest = self._ladder[0]
+        mine = _facing(size, smallest)
         best = self._nearest(size, mine)
-        if best is not None and _fits(size, best.target):
-            return best
-        if recipe.too_small_policy != "next_bucket":
-            return None
-        fitting = [bucket for bucket in mine if _fits(size, bucket.target)]
-        areas = [min_crop(w, h, *bucket.target) for bucket in fitting]  # exact, as (n, d)
-        limit = recipe.next_bucket_max_crop
-        spared = [b for b, (n, d) in zip(fitting, areas, strict=True) if n <= limit * d * w * h]
-        return self._nearest(size, spared)
+        if best is None or not _fits(size, best.target):
+            w, h = size
+            fitting = [bucket for bucket in mine if _fits(size, bucket.target)]
+            areas = [min_crop(w, h, *bucket.target) for bucket in fitting]  # exact, as (n, d)
+            limit = self._recipe.next_bucket_max_crop
+            spared = [b for b, (n, d) in zip(fitting, areas, strict=True) if n <= limit * d * w * h]
+            best = self._nearest(size, spared)
+        return self._fitting(size, smallest, best)
+
+    def _fitting(
+        self, size: Size, family: Sequence[Bucket], bucket: Bucket | None
+    ) -> tuple[Bucket, ...]:
+        """A bucket of this family at every base that the source fits."""
+        if bucket is None:
+            return ()
+        at = family.index(bucket)
+        return tuple(f[at] for f in self._ladder if _fits(size, f[at].target))
 
     def _nearest(self, size: Size, among: Sequence[Bucket]) -> Bucket | None:
         """The bucket of the smallest distance, compared exactly; of equal ones the first."""
@@ -126,6 +136,16 @@ class Placement:
             if best is None or n * best_d < best_n * d:
                 best, best_n, best_d = bucket, n, d
         return best
+
+
+def _facing(size: Size, family: Sequence[Bucket]) -> list[Bucket]:
+    """The buckets of a source's orientation."""
+    return [
+        bucket
+        for bucket in family
+        if bucket.target.width == bucket.target.height
+        or (size.width >= size.height) == (bucket.target.width > bucket.target.height)
+    ]
 
 
 def _fits(source: Size, target: Size) -> bool:

@@ -121,7 +121,7 @@ def verify(
                 reread = _sources(archives, read, engine, progress, found)
         tally = Tally(found)
         _agreement(facts.recipe, read, tally)
-        for text in _caption_flaws(facts, read):
+        for text in _caption_flaws(facts, _whole(facts.recipe, read)):
             found.add(MANIFEST, "", text)
         _meta(root, facts, read, found, tally)
         tally.close()
@@ -135,6 +135,21 @@ def verify(
         fast,
         reread,
     )
+
+
+def _whole(
+    recipe: Recipe, read: Sequence[tuple[ListedShard, ShardFacts]]
+) -> list[tuple[ListedShard, ShardFacts]]:
+    """The shards that hold every sample once: with several bases those of the smallest."""
+    return _of_base(read, min(recipe.base_resolutions, default=0))
+
+
+def _of_base(
+    read: Sequence[tuple[ListedShard, ShardFacts]], base: int
+) -> list[tuple[ListedShard, ShardFacts]]:
+    """The shards of a base; all of them for 0, in an export of one."""
+    prefix = f"{base}-" if base else ""
+    return [(listed, shard) for listed, shard in read if listed.bucket_id.startswith(prefix)]
 
 
 def _files(root: Path, shards: Sequence[ListedShard], found: Findings) -> list[ListedShard]:
@@ -246,11 +261,14 @@ def _meta(
     from .inventory import Inventory
     from .meta import MetaCheck
 
-    inventory = Inventory([(listed.path, shard) for listed, shard in read])
-    for first, second in inventory.repeated():
-        other = f": also in {inventory.path(first)}"
-        tally.add(inventory.path(second), inventory.key(second), "its key is not unique", other)
-    check = MetaCheck(inventory, tally)
+    inventories: dict[int, Inventory] = {}
+    for base in (facts.recipe and facts.recipe.base_resolutions) or (0,):
+        shards = [(listed.path, shard) for listed, shard in _of_base(read, base)]
+        inventory = inventories[base] = Inventory(shards)
+        for first, second in inventory.repeated():
+            other = f": also in {inventory.path(first)}"
+            tally.add(inventory.path(second), inventory.key(second), "its key is not unique", other)
+    check = MetaCheck(inventories, tally)
     check.read(root, lambda path, text: found.add(path, "", text))
     for text in check.sums(facts.source, facts.counts):
         found.add(META, "", text)
