@@ -286,7 +286,7 @@ def test_choice_agrees_with_the_kernel(choice, policy):
     index, fits = fit(
         sizes[:, 0].copy(), sizes[:, 1].copy(), family, choice, policy == "next_bucket", 0.3
     )
-    expected = [family[i] if f else None for i, f in zip(index, fits, strict=True)]
+    expected = [(family[i],) if f else () for i, f in zip(index, fits, strict=True)]
     chosen = [placement.chosen(fastbucket.geometry.Size(int(w), int(h))) for w, h in sizes]
     assert chosen == expected
     assert any(chosen)

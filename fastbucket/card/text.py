@@ -32,9 +32,9 @@ _DROPS = {
 }
 
 _SETTINGS = (
-    "base_resolution", "divisible", "family", "choice", "too_small_policy", "duplicates",
-    "image_mode", "fidelity", "icc", "quality", "subsampling_policy", "adaptive_scale_threshold",
-    "crop_strategy", "allowed_corners", "shard_size",
+    "base_resolution", "base_resolutions", "divisible", "family", "choice", "too_small_policy",
+    "duplicates", "image_mode", "fidelity", "icc", "quality", "subsampling_policy",
+    "adaptive_scale_threshold", "crop_strategy", "allowed_corners", "shard_size",
 )  # fmt: skip
 """Fields of the recipe that a reader of the card wants to know."""
 
@@ -94,23 +94,36 @@ def _yaml(manifest: Mapping[str, Any], carried: Sequence[Carried], fields: Field
         f"- {_size_category(total)}",
         "configs:",
     ]
-    configs = [("default", f"{BUCKETS}/*/*.tar")]
-    configs += [(b["bucket_id"], f"{BUCKETS}/{b['bucket_id']}/*.tar") for b in manifest["buckets"]]
+    configs = _configs(manifest)
     for name, files in configs:
         lines += [f"- config_name: {name}", "  data_files:", "  - split: train"]
         lines.append(f"    path: {files}")
-        if name == "default":
+        if name == configs[0][0]:
             lines.append("  default: true")
     lines.append("dataset_info:")
     for name, _ in configs:
         lines.append(f"- config_name: {name}")
-        if name == "default":  # the others repeat it by reference
+        if name == configs[0][0]:  # the others repeat it by reference
             lines.append("  features: &features")
             lines += [f"  {line}" for line in _features(carried)]
         else:
             lines.append("  features: *features")
     lines.append("---")
     return lines
+
+
+def _configs(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Configs and the files of each, the default one first, as YAML.
+
+    With several bases it is that of the smallest, which has every sample, each once; then the other
+    bases, and then the buckets.
+    """
+    each = [(b["bucket_id"], f"{BUCKETS}/{b['bucket_id']}/*.tar") for b in manifest["buckets"]]
+    several = manifest.get("base_resolutions")
+    if not several:
+        return [("default", f"{BUCKETS}/*/*.tar"), *each]
+    # In quotes: a name is text, also one of digits.
+    return [(f'"{base}"', f"{BUCKETS}/{base}-*/*.tar") for base in several] + each
 
 
 def _features(carried: Sequence[Carried]) -> list[str]:
@@ -181,18 +194,13 @@ def _prose(manifest: Mapping[str, Any], carried: Sequence[Carried], fields: Fiel
         ],
         "Captions": _captions(manifest),
         "Format": _format(manifest, carried),
-        "Loading": LOADING.format(
-            path="path/to/this/folder", bucket=manifest["buckets"][0]["bucket_id"]
-        ).splitlines()
-        if manifest["buckets"]
-        else [],
+        "Loading": loading(manifest, "path/to/this/folder").splitlines(),
         "Licence": [f"`{fields.licence}`"] if fields.licence else [],
     }
     lines = [
         f"# {fields.title or TITLE}",
         "",
-        f"{counts['exported']:,} images in {len(manifest['buckets'])} aspect-ratio buckets around "
-        f"{manifest['base_resolution']}x{manifest['base_resolution']} pixels, "
+        f"{_images(manifest)} "
         f"{shards:,} WebDataset shards, {size:,} bytes. Format `{manifest['format']}`, written by "
         f"fastbucket {manifest['software']['fastbucket']}.",
         "",
@@ -203,6 +211,26 @@ def _prose(manifest: Mapping[str, Any], carried: Sequence[Carried], fields: Fiel
         if text:
             lines += [f"## {name}", "", *text, ""]
     return lines[:-1]
+
+
+def _images(manifest: Mapping[str, Any]) -> str:
+    """How many images there are, and of which size, up to the comma."""
+    counts, buckets = manifest["counts"], manifest["buckets"]
+    if not (several := manifest.get("base_resolutions")):
+        base = manifest["base_resolution"]
+        return (
+            f"{counts['exported']:,} images in {len(buckets)} aspect-ratio buckets around "
+            f"{base}x{base} pixels,"
+        )
+    at = ", ".join(
+        f"{sum(b['count'] for b in buckets if b['base_resolution'] == base):,} around {base}x{base}"
+        for base in several
+    )
+    return (
+        f"{counts['exported']:,} samples in {counts['images']:,} images, each sample once at every "
+        f"base resolution that it fits without upsampling ({at} pixels), in {len(buckets)} "
+        "aspect-ratio buckets,"
+    )
 
 
 def _source(manifest: Mapping[str, Any], fields: Fields) -> list[str]:
@@ -335,3 +363,29 @@ dataset = load_dataset("{path}", "{bucket}", split="train")
 For training, `fastbucket.Loader("{path}", batch_size=16)` mixes batches of all buckets, each of
 one, for any number of ranks and workers."""
 """The loading snippets of the card and of `fastbucket demo`; path, and the id of some bucket."""
+
+
+def loading(manifest: Mapping[str, Any], path: str) -> str:
+    """The loading snippets of an export in the folder `path`; "" where it has no samples."""
+    if not manifest["buckets"]:
+        return ""
+    text = LOADING.format(path=path, bucket=manifest["buckets"][0]["bucket_id"])
+    if not (several := manifest.get("base_resolutions")):
+        return text
+    text = text.replace("/buckets/*/*.tar", f"/buckets/{several[0]}-*/*.tar")
+    return text + SEVERAL.format(path=path, bases=several, base=several[-1])
+
+
+SEVERAL = """
+
+The folders of a base resolution have its number before them, and so have the configs: of {bases}
+the smallest has every sample. A sample stands in the shard of one number, at one place in it, at
+all bases that it went to.
+
+```python
+large = load_dataset("{path}", "{base}", split="train")
+shards = sorted(glob.glob("{path}/buckets/{base}-*/*.tar"))
+```
+
+`fastbucket.Loader("{path}", batch_size=16, bases=[{base}])` takes one of them."""
+"""What the card adds for several base resolutions."""

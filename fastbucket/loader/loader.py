@@ -13,7 +13,7 @@ import xxhash
 
 from .. import index
 from ..errors import RunError
-from ..format import FORMAT, MANIFEST, shard_path
+from ..format import FORMATS, MANIFEST, bases, shard_path
 from ..state import check_finished
 from . import images as decoders
 from .order import Batch, Epoch, Rules
@@ -40,9 +40,10 @@ class Loader(_Base):
     out: the export. batch_size: samples of one rank's batch. fields: of FIELDS, and batches are
     tuples of them; without it they are dicts of all. images: what `jpg` is, see `images`.
     shuffle, seed, buffer: see `order`. drop_last: full batches alone. buckets: these bucket_ids
-    alone. rank, ranks: this process among those that train together; by default as RANK and
-    WORLD_SIZE or torch.distributed say. map: called with each batch, in the worker; what it returns
-    is yielded.
+    alone. bases: of an export of several base resolutions, these alone; by default all, and a
+    sample comes once at each base that it went to. rank, ranks: this process among those that train
+    together; by default as RANK and WORLD_SIZE or torch.distributed say. map: called with each
+    batch, in the worker; what it returns is yielded.
 
     Raises RunError where there is no such export or bucket, or a shard of it is missing.
     """
@@ -59,6 +60,7 @@ class Loader(_Base):
         buffer: int = 16384,
         drop_last: bool = False,
         buckets: Sequence[str] = (),
+        bases: Sequence[int] = (),
         rank: int | None = None,
         ranks: int | None = None,
         map: Callable[[Any], Any] | None = None,
@@ -71,7 +73,7 @@ class Loader(_Base):
         self.rank, self.ranks = _rank(rank, ranks)
         self._decode, self._map = decoders.decoder(images), map
         facts = _manifest(self.out)
-        self._buckets = _buckets(facts, buckets)
+        self._buckets = _buckets(facts, buckets, bases)
         self._shards = index.shards({"buckets": self._buckets})
         for shard, path in _missing(self.out, self._shards):
             raise RunError(f"{path} is missing, or not of {shard.bytes} bytes as {MANIFEST} says")
@@ -100,7 +102,7 @@ class Loader(_Base):
 
     @property
     def samples(self) -> int:
-        """Samples of the chosen buckets, over all ranks."""
+        """Samples of the chosen buckets, over all ranks; one at several bases counts at each."""
         return sum(bucket["count"] for bucket in self._buckets)
 
     def set_epoch(self, epoch: int) -> None:
@@ -255,18 +257,29 @@ def _manifest(out: Path) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError) as error:
         raise RunError(f"{out / MANIFEST}: {error}") from None
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-        raise RunError(f"{out / MANIFEST} is not of the format {FORMAT}")
+    if not isinstance(facts, dict) or facts.get("format") not in FORMATS:
+        raise RunError(f"{out / MANIFEST} is not of the format {' or '.join(FORMATS)}")
     check_finished(out)
     return facts
 
 
-def _buckets(facts: Mapping[str, Any], names: Sequence[str]) -> list[dict[str, Any]]:
+def _buckets(
+    facts: Mapping[str, Any], names: Sequence[str], chosen: Sequence[int]
+) -> list[dict[str, Any]]:
+    known = bases(facts)
+    for base in chosen:
+        if base not in known:
+            raise RunError(f"bases: there is no {base}, only {', '.join(map(str, known))}")
     found = {bucket["bucket_id"]: bucket for bucket in facts["buckets"]}
     for name in names:
         if name not in found:
             raise RunError(f"buckets: there is no {name!r}, only {', '.join(found)}")
-    return [found[name] for name in found if not names or name in names]
+    return [
+        bucket
+        for name, bucket in found.items()
+        if (not names or name in names)
+        and (not chosen or bucket.get("base_resolution", known[0]) in chosen)
+    ]
 
 
 def _missing(out: Path, shards: Sequence[index.Shard]) -> Iterator[tuple[index.Shard, Path]]:
