@@ -1,0 +1,380 @@
+"""Several base resolutions of one decode: what one export of each would hold, at one place each."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import exported
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from conftest import Export
+from hypothesis import given
+from hypothesis import strategies as st
+from shardtasks import Planned, Unheard
+from test_crashes import die
+from test_resume import start, wait_for_shards
+
+import fastbucket
+from fastbucket import Recipe, Resources, RunError, Transcoder, gaps
+from fastbucket.buckets import CHOICES, buckets, ladder
+from fastbucket.draw import draw
+from fastbucket.drawn_source import photo_jpeg
+from fastbucket.format import FORMAT, FORMAT_V2, at_smaller_bases
+from fastbucket.geometry import Size
+from fastbucket.kernels.fit import fit_bases
+from fastbucket.verification import verify
+from fastbucket.verification.placement import Placement
+
+BASES = (256, 384, 512)
+# Every side of the family is a multiple of 64 at base 1024, and so of 8 at all of BASES: no
+# rounding moves a ratio, and a sample falls into the same bucket at each of them.
+ONE = {"divisible": 8, "fidelity": "exact", "shard_size": 2}
+RECIPE = Recipe(base_resolutions=BASES, **ONE)
+TWO = Resources(workers=2)
+
+
+@pytest.fixture(scope="module")
+def several(drawn, tmp_path_factory) -> Export:
+    """The drawn source at three bases, with gaps; to be copied, not changed."""
+    out = tmp_path_factory.mktemp("several") / "out"
+    return Export(out, fastbucket.export(drawn.paths, out, RECIPE, TWO), drawn.paths)
+
+
+@pytest.fixture
+def copy(several, tmp_path) -> Path:
+    return Path(shutil.copytree(several.out, tmp_path / "copy"))
+
+
+def by_base(export: Export) -> dict[int, list[exported.Sample]]:
+    found: dict[int, list[exported.Sample]] = {base: [] for base in BASES}
+    for sample in export.samples:
+        found[int(sample.json["bucket_id"].partition("-")[0])].append(sample)
+    return found
+
+
+# What it holds
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_members_are_those_of_an_export_of_one_base(several, drawn, tmp_path, base):
+    """Byte for byte, but for the base before the bucket_id: decoding once costs no pixel."""
+    recipe = Recipe(base_resolution=base, **ONE)
+    alone = Export(
+        tmp_path / "out", fastbucket.export(drawn.paths, tmp_path / "out", recipe, TWO), ()
+    )
+    expected = {}
+    for sample in alone.samples:
+        document = {**sample.json, "bucket_id": f"{base}-{sample.json['bucket_id']}"}
+        expected[sample.key] = (sample.jpg, sample.txt, list(document.items()))
+    samples = by_base(several)[base]
+    assert {s.key: (s.jpg, s.txt, list(s.json.items())) for s in samples} == expected
+    assert len(samples) == len(expected) > 20
+
+
+def test_a_sample_has_one_place_at_all_its_bases(several):
+    """The same shard number and index, in the bucket of the same proto; the bases are nested."""
+    places: dict[str, dict[int, tuple]] = {}
+    for base, samples in by_base(several).items():
+        assert len({sample.key for sample in samples}) == len(samples)
+        for sample in samples:
+            folder, name = sample.path.split("/")[1:]
+            own, _, proto = folder.partition("-")
+            assert int(own) == base
+            places.setdefault(sample.key, {})[base] = (proto, name, sample.index)
+    assert all(len(set(where.values())) == 1 for where in places.values())
+    reached = Counter(tuple(where) for where in places.values())
+    assert set(reached) == {BASES[:1], BASES[:2], BASES}, "the source is to have all of them"
+    report = several.report
+    assert len(places) == report.exported == report.scanned - sum(report.dropped.values())
+    assert report.dropped["undecodable"] == 2, "gaps were filled"
+
+
+def test_shards_are_full_and_those_of_the_most_bases_come_first(several):
+    sizes: dict[str, list[int]] = {}
+    for path in exported.shards(several.out):
+        name = path.relative_to(several.out).as_posix()
+        count = sum(sample.path == name for sample in several.samples)
+        sizes.setdefault(path.parent.name, []).append(count)
+    assert any(len(counts) > 2 for counts in sizes.values())
+    for counts in sizes.values():
+        assert all(count == 2 for count in counts[:-1])
+        assert 1 <= counts[-1] <= 2
+
+
+def test_manifest(several):
+    facts = several.manifest
+    samples = by_base(several)
+    assert facts["format"] == FORMAT_V2
+    at = list(facts).index("base_resolution")
+    assert list(facts)[at : at + 2] == ["base_resolution", "base_resolutions"]
+    assert (facts["base_resolution"], facts["base_resolutions"]) == (512, [256, 384, 512])
+    assert facts["counts"]["exported"] == len(samples[256])
+    assert facts["counts"]["images"] == sum(map(len, samples.values()))
+    for bucket in facts["buckets"]:
+        base = bucket["base_resolution"]
+        assert bucket["bucket_id"].startswith(f"{base}-p")
+        assert bucket["count"] == sum(
+            s.json["bucket_id"] == bucket["bucket_id"] for s in samples[base]
+        )
+    assert Recipe.from_json(facts) == RECIPE
+    assert several.report.captions == sum(s.txt != b"\n" for s in samples[256])
+
+
+def test_meta_names_the_place_at_the_largest_base(several):
+    rows = {r["key"]: r for r in pq.read_table(several.out / "meta").to_pylist() if r["key"]}
+    largest = {}
+    for samples in by_base(several).values():  # ascending
+        largest.update({sample.key: sample for sample in samples})
+    assert rows.keys() == largest.keys()
+    for key, sample in largest.items():
+        row = rows[key]
+        path = f"buckets/{row['bucket_id']}/shard-{row['shard']:06d}.tar"
+        assert (path, row["position"]) == (sample.path, sample.index)
+
+
+# One decode
+
+
+def test_an_image_is_decoded_once(drawn, tmp_path, monkeypatch):
+    """However many bases it goes to."""
+    planned = Planned(list(drawn.paths), tmp_path / "out", RECIPE)
+    decoded = []
+    decoder = planned.task._transcoder._decoder
+    decode = decoder.decode
+    monkeypatch.setattr(decoder, "decode", lambda *a: decoded.append(a) or decode(*a))
+    tasks = planned.plan.tasks()
+    records = [record for task in tasks for record in planned.task(task, Unheard())]
+    assert len(records) == len(planned.plan.shards)
+    assert len(decoded) == len(planned.plan.order)
+    assert sum(record.samples for record in records) > 2 * len(decoded)
+
+
+def test_shrinking_leaves_twice_the_largest_target():
+    """Fast: what is decoded for the largest target serves the others, who get no less of it."""
+    image = photo_jpeg(draw(2400, 1800, 0))
+    fast = Transcoder(Recipe(base_resolutions=(128, 512), divisible=8))
+    small, large = fast.transcode_bases(image, "image")
+    alone = Transcoder(Recipe(base_resolution=512, divisible=8)).transcode(image, "image")
+    assert large.jpeg == alone.jpeg == fast.transcode(image, "image").jpeg
+    exact = Transcoder(Recipe(base_resolution=128, divisible=8, fidelity="exact"))
+    alone = Transcoder(Recipe(base_resolution=128, divisible=8))
+    reference = exact.transcode(image, "image")
+    errors = [
+        np.square(pixels(done.jpeg) - pixels(reference.jpeg)).mean()
+        for done in (small, alone.transcode(image, "image"))
+    ]
+    assert errors[0] < errors[1]
+    assert (small.size, small.crop) == (reference.size, reference.crop)
+
+
+def pixels(jpeg: bytes) -> np.ndarray:
+    import simplejpeg
+
+    return simplejpeg.decode_jpeg(jpeg).astype(float)
+
+
+def test_an_image_goes_to_the_bases_that_it_fits():
+    transcoder = Transcoder(RECIPE)
+    for (width, height), bases in {(640, 480): 3, (500, 375): 2, (300, 225): 1}.items():
+        image = photo_jpeg(draw(width, height, 0))
+        done = transcoder.transcode_bases(image, "image")
+        assert [one.bucket.base for one in done] == list(BASES[:bases])
+        assert transcoder.transcode(image, "image") == done[-1]
+    with pytest.raises(fastbucket.SampleError, match="would need upsampling to 288x208"):
+        transcoder.transcode_bases(photo_jpeg(draw(200, 150, 0)), "image")
+
+
+# Buckets
+
+
+@pytest.mark.parametrize("divisible", [8, 32, 64])
+def test_targets_grow_with_the_base(divisible):
+    """So the bases that a sample fits are the smallest ones, whatever the rounding does."""
+    bases = (64, 200, 256, 500, 512, 768, 1024)
+    families = ladder("sdxl", bases, divisible)
+    for smaller, larger in pairwise(families):
+        for one, other in zip(smaller, larger, strict=True):
+            assert one.proto == other.proto
+            assert one.target.width <= other.target.width
+            assert one.target.height <= other.target.height
+    assert [b.target for b in families[-1]] == [b.target for b in buckets("sdxl", 1024, divisible)]
+    assert len({bucket.id for family in families for bucket in family}) == sum(map(len, families))
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize("policy", ["drop", "next_bucket"])
+def test_choice_agrees_with_the_verification(choice, policy):
+    """Written twice; at bases where rounding moves ratios and two protos share a target."""
+    recipe = Recipe(
+        base_resolutions=(200, 256, 500), choice=choice, too_small_policy=policy,
+        next_bucket_max_crop=0.3,
+    )  # fmt: skip
+    families = ladder(recipe.family, recipe.bases, recipe.divisible)
+    assert len({bucket.target for bucket in families[0]}) < len(families[0])
+    sizes = np.random.default_rng(0).integers(1, 1200, (1500, 2)).astype(np.int32)
+    found = fit_bases(
+        sizes[:, 0].copy(), sizes[:, 1].copy(), families, choice, policy == "next_bucket", 0.3
+    )
+    placement = Placement(recipe)
+    levels = set()
+    indices, levels_found = (column.tolist() for column in found)
+    for (width, height), index, level in zip(sizes.tolist(), indices, levels_found, strict=True):
+        assert placement.chosen(Size(width, height)) == tuple(
+            family[index] for family in families[:level]
+        )
+        levels.add(level)
+    assert levels == {0, 1, 2, 3}
+
+
+def test_next_bucket_is_tried_where_no_base_is_fit():
+    """A sample that fits its bucket at the smallest base stays in it, though at the larger one
+    another would do."""
+    image = photo_jpeg(draw(1000, 250, 0))  # 512x128 at 256; 1024x256 at 512
+    recipe = Recipe(base_resolutions=(256, 512), divisible=8, too_small_policy="next_bucket")
+    (done,) = Transcoder(recipe).transcode_bases(image, "image")
+    assert done.bucket.id == "256-p2048x512"
+    image = photo_jpeg(draw(490, 128, 0))  # nearest: 496x128
+    (done,) = Transcoder(recipe).transcode_bases(image, "image")
+    assert done.bucket.id == "256-p1920x512"
+    alone = Recipe(base_resolution=256, divisible=8, too_small_policy="next_bucket")
+    assert done.jpeg == Transcoder(alone).transcode(image, "image").jpeg
+
+
+# Gaps
+
+
+@given(
+    st.lists(st.integers(0, 12), min_size=1, max_size=4).flatmap(
+        lambda more: st.tuples(
+            st.just(np.cumsum(more).tolist()), st.sets(st.integers(0, max(sum(more) - 1, 0)))
+        )
+    )
+)
+def test_order(case):
+    """The first N are those of each base; of one base alone the rule is the one written out in
+    format.md; and what is at a place where it may stay stays."""
+    counts, gone = case
+    gone = {p for p in gone if p < counts[-1]}
+    taken = gaps.order(counts, gone).tolist()
+    for count in counts:
+        left = [p for p in range(count) if p not in gone]
+        assert sorted(taken[: len(left)]) == left
+    n, before = counts[-1], 0
+    total = len(taken)
+    if len(counts) == 1:
+        spare = iter(p for p in range(total, n) if p not in gone)
+        assert taken == [p if p not in gone else next(spare) for p in range(total)]
+    for count in counts:
+        size = sum(p not in gone for p in range(count))
+        for place in range(before, size):
+            if place not in gone:
+                assert taken[place] == place
+        before = count
+
+
+def test_order_by_hand():
+    """Three at both bases, four more at the smaller: 1 gives way to 2, that one's place and 4's are
+    taken by the last."""
+    assert gaps.order([3, 7], {1, 4}).tolist() == [0, 2, 5, 3, 6]
+    assert gaps.order([3, 7], set()).tolist() == list(range(7))
+    assert gaps.order([0, 2], {0, 1}).tolist() == []
+
+
+# The same bytes
+
+
+def test_killed_and_a_shard_lost(drawn, several, tmp_path):
+    """Killed; then a shard of one base is lost, and the run, of one worker, makes it again."""
+    out = tmp_path / "out"
+    process = start(drawn.paths, out, RECIPE)
+    wait_for_shards(process, out, 12)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=20)
+    assert not (out / "manifest.json").exists()
+    lost = sorted(out.glob("buckets/384-*/*.tar"))[-1]
+    lost.unlink()
+    report = fastbucket.export(drawn.paths, out, RECIPE, Resources(workers=1))
+    assert exported.digests(out) == exported.digests(several.out)
+    assert 0 < report.resumed_shards < len(exported.digests(out))
+    assert report.exported == several.report.exported
+    assert report.captions == several.report.captions
+
+
+@pytest.fixture(scope="module")
+def crashing(tmp_path_factory) -> list[str]:
+    """Squares that fit both bases or one, damaged ones among both, so that filling at both bases
+    moves samples between shards and removes some."""
+    members = []
+    for number, side in enumerate((160, 90, 160, 90, 160, 90, 160, 160, 90, 90, 160)):
+        jpeg = photo_jpeg(draw(side, side, number))
+        cut = len(jpeg) // 2 if number in (0, 5, 6) else len(jpeg)
+        members.append((f"{number:02d}.jpg", jpeg[:cut]))
+    folder = tmp_path_factory.mktemp("crashing")
+    return [str(exported.write_tar(folder / "part.tar", members))]
+
+
+@pytest.mark.parametrize("begun", [0, 45, -30])
+@pytest.mark.parametrize("power", [False, True])
+def test_a_sample_of_all_crashes(crashing, tmp_path, begun, power):
+    recipe = {"base_resolutions": [64, 128], "shard_size": 2}
+    case = {"recipe": recipe, "begun": begun, "power": power}
+    found = die(crashing, tmp_path, case, 0.04)
+    assert found["tried"] >= 2
+    assert not found["failures"]
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("begun", [0, 45, -30])
+@pytest.mark.parametrize("power", [False, True])
+def test_every_crash(crashing, tmp_path, begun, power):
+    recipe = {"base_resolutions": [64, 128], "shard_size": 2}
+    case = {"recipe": recipe, "begun": begun, "power": power}
+    found = die(crashing, tmp_path, case, 1)
+    assert found["tried"] == found["steps"] > 50
+    assert not found["failures"]
+
+
+# The recipe
+
+
+def test_recipe():
+    recipe = Recipe(base_resolutions=(1024, 512, 768, 512))
+    assert recipe.bases == recipe.base_resolutions == (512, 768, 1024)
+    assert recipe.base_resolution == 1024
+    assert Recipe.from_json(json.loads(recipe.canonical())) == recipe
+    assert Recipe(base_resolutions=(768,)) == Recipe(base_resolution=768)
+    with pytest.raises(RunError, match="base_resolution: 640 beside base_resolutions 512, 768"):
+        Recipe(base_resolution=640, base_resolutions=(512, 768))
+    with pytest.raises(RunError, match="passthrough_jpeg stores the source's bytes"):
+        Recipe(base_resolutions=(512, 768), image_mode="passthrough_jpeg")
+    with pytest.raises(RunError, match="not all between 32 and 8192"):
+        Recipe(base_resolutions=(16, 768))
+
+
+def test_an_export_of_one_base_is_what_it_was(drawn_export):
+    """No trace of it in the recipe that is hashed, nor in the manifest."""
+    assert b"base_resolutions" not in Recipe().canonical()
+    assert "base_resolutions" not in json.dumps(drawn_export.manifest)
+    assert drawn_export.manifest["format"] == FORMAT
+    assert not any("base_resolution" in bucket for bucket in drawn_export.manifest["buckets"])
+
+
+def test_at_smaller_bases():
+    assert at_smaller_bases("512-p1152x832", BASES) == ["256-p1152x832", "384-p1152x832"]
+    assert at_smaller_bases("256-p1152x832", BASES) == []
+    assert at_smaller_bases("p1152x832", [512]) == []
+
+
+# Verification
+
+
+def test_it_verifies(several, drawn):
+    found = verify(several.out, sources=drawn.paths)
+    assert found.ok, found.problems[:5]
+    assert found.samples == several.manifest["counts"]["images"]
