@@ -199,8 +199,20 @@ def bases(manifest: Mapping[str, Any]) -> list[int]:
 def at_smaller_bases(bucket_id: str, bases: Sequence[int]) -> list[str]:
     """The ids under which the samples of a bucket_id stand too: of the same bucket at the smaller
     ones of these bases, ascending. None in v1, where a bucket_id has no base before it."""
-    own, found, proto = bucket_id.partition("-")
-    return [f"{base}-{proto}" for base in bases if base < int(own)] if found else []
+    own, found, name = bucket_id.partition("-")
+    return [f"{base}-{name}" for base in bases if base < int(own)] if found else []
+
+
+def at_larger_bases(bucket_id: str, bases: Sequence[int]) -> list[str]:
+    """The ids of the same bucket at the larger ones of these bases, descending: what stands there
+    stands under bucket_id too. None in v1."""
+    own, found, name = bucket_id.partition("-")
+    return [f"{base}-{name}" for base in reversed(bases) if base > int(own)] if found else []
+
+
+def proto(bucket_id: str) -> str:
+    """A bucket_id without the base before it: what a bucket is called at all bases."""
+    return bucket_id.rpartition("-")[2]
 
 
 def shard_name(number: int) -> str:

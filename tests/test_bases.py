@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import tarfile
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -23,12 +24,15 @@ from test_resume import start, wait_for_shards
 import fastbucket
 from fastbucket import Recipe, Resources, RunError, Transcoder, gaps
 from fastbucket.buckets import CHOICES, buckets, ladder
+from fastbucket.captions import application, workspace
+from fastbucket.captions.store import Store
 from fastbucket.draw import draw
 from fastbucket.drawn_source import photo_jpeg
 from fastbucket.format import FORMAT, FORMAT_V2, at_smaller_bases
 from fastbucket.geometry import Size
 from fastbucket.kernels.fit import fit_bases
-from fastbucket.verification import verify
+from fastbucket.pruning import prune
+from fastbucket.verification import manifest, verify
 from fastbucket.verification.placement import Placement
 
 BASES = (256, 384, 512)
@@ -378,3 +382,92 @@ def test_it_verifies(several, drawn):
     found = verify(several.out, sources=drawn.paths)
     assert found.ok, found.problems[:5]
     assert found.samples == several.manifest["counts"]["images"]
+
+
+def test_damage_is_found(copy):
+    """A sample that stands elsewhere at one base, and numbers that do not add up."""
+    path = next(
+        p for p in exported.shards(copy) if p.parent.name.startswith("384-") and len(starts(p)) > 2
+    )
+    whole = path.read_bytes()
+    _, one, two = starts(path)
+    path.write_bytes(whole[one:two] + whole[:one] + whole[two:])
+    found = "\n".join(map(str, verify(copy, fast=True, workers=1).problems))
+    assert f"{path.relative_to(copy).as_posix()}: " in found
+    assert "is elsewhere than meta says: at 1, not at 0" in found
+    path.write_bytes(whole)
+    facts = exported.manifest(copy)
+    for change, words in (
+        (lambda f: f.update(format=FORMAT), "base_resolutions does not belong here"),
+        (lambda f: f.update(format=FORMAT), f"format is {FORMAT!r}, the recipe says {FORMAT_V2!r}"),
+        (lambda f: f["counts"].update(images=7), "counts.images is 7, the buckets have"),
+        (lambda f: f["counts"].update(exported=7), "counts.exported is 7, the buckets have"),
+        (lambda f: f.update(base_resolutions=[256, 512]), "base_resolutions is [256, 512]"),
+        (lambda f: f["buckets"][0].update(base_resolution=384), "base_resolution is 384, not 256"),
+    ):
+        changed = json.loads(json.dumps(facts))
+        change(changed)
+        (copy / "manifest.json").write_text(json.dumps(changed))
+        loaded = manifest.load(copy)
+        found = list[str]()
+        manifest.check(loaded, found.append)
+        assert any(words in text for text in found), found
+
+
+def starts(path: Path) -> list[int]:
+    """Where each sample of a shard begins, and where the last one ends."""
+    with tarfile.open(path, "r:") as tar:
+        members = tar.getmembers()
+    last = members[-1]
+    return [m.offset for m in members[::3]] + [last.offset_data + -(-last.size // 512) * 512]
+
+
+# Work on a finished one
+
+
+def test_captions(copy, several):
+    """A caption goes to the sample at every base; without one it goes, at every base; and then the
+    rest stands again at one place at all of them."""
+    workspace.init(copy)
+    samples = by_base(several)
+    captioned = sorted(sample.key for sample in samples[256])[::2]
+    with Store.open(copy) as store:
+        number = store.source("caption_test")
+        store.put(number, [(key, f"words of {key}", "ok", "") for key in captioned])
+        assert store.count() == len(samples[256])
+    before = {s.key: s for s in samples[256]}
+    report = application.apply(copy, ["caption_test", "caption_source"], "keep", workers=1)
+    assert report.samples == len(before)
+    assert report.counts["caption_test"] == len(captioned)
+    assert verify(copy, workers=1).ok
+    for sample in exported.samples(copy):
+        wanted = f"words of {sample.key}\n".encode()
+        assert sample.txt == (wanted if sample.key in captioned else before[sample.key].txt)
+    report = application.apply(copy, ["caption_test"], "drop", workers=1)
+    assert report.samples == len(captioned)
+    check_left(copy, samples, set(captioned))
+
+
+def test_prune(copy, several):
+    """Samples go at every base, and the rest stands at one place at all of them."""
+    samples = by_base(several)
+    gone = {s.key for those in samples.values() for s in those[::5]}
+    report = prune(copy, sorted(gone), workers=1)
+    stay = {s.key for s in samples[256]} - gone
+    assert report.removed == len(gone)
+    assert report.samples == len(stay)
+    check_left(copy, samples, stay)
+    facts = exported.manifest(copy)
+    assert facts["counts"]["images"] == sum(s.key in stay for s in several.samples)
+    assert facts["counts"]["pruned"] == len(gone)
+
+
+def check_left(out: Path, samples: dict[int, list[exported.Sample]], stay: set[str]) -> None:
+    """It verifies, so rows, shards and bases agree; and of the samples these are there."""
+    found = verify(out, workers=1)
+    assert found.ok, found.problems[:5]
+    keys: dict[int, list[str]] = {base: [] for base in samples}
+    for sample in exported.samples(out):
+        keys[int(sample.json["bucket_id"].partition("-")[0])].append(sample.key)
+    for base, those in samples.items():
+        assert sorted(keys[base]) == sorted(s.key for s in those if s.key in stay)

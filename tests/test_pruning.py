@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner
 
 import fastbucket
-from fastbucket import Recipe, Resources, RunError
+from fastbucket import Recipe, Resources, RunError, gaps
 from fastbucket.captions import application, workspace
 from fastbucket.captions.store import Store
 from fastbucket.cli import cli
@@ -28,7 +28,7 @@ from fastbucket.look import MISSING
 from fastbucket.pruning import prune
 from fastbucket.pruning.lists import names
 from fastbucket.pruning.selection import select
-from fastbucket.repack.layout import layout, order
+from fastbucket.repack.layout import layout
 from fastbucket.state import State
 from fastbucket.verification import verify
 
@@ -361,7 +361,7 @@ def test_the_rule_of_the_gaps(n):
         stays = [at for at in range(n) if at not in dropped]
         rest = iter([at for at in stays if at >= len(stays)])
         wanted = [at if at in stays else next(rest) for at in range(len(stays))]
-        assert order(n, dropped).tolist() == wanted
+        assert gaps.order([n], dropped).tolist() == wanted
         made = layout(n, dropped, 3)
         flat = [
             made.pieces.get(number) or [divmod(at, 3) for at in range(3 * number, 3 * number + 3)]

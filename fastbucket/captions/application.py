@@ -23,7 +23,7 @@ from typing import Any
 from .. import commit, manifest
 from ..engines.local import Local
 from ..errors import RunError
-from ..format import APPLYING, DROP_REASONS, shard_path
+from ..format import APPLYING, DROP_REASONS, at_smaller_bases, bases, proto, shard_path
 from ..kernels import sha256
 from ..progress import Progress, Silent
 from ..recipe import available_cpus
@@ -103,6 +103,7 @@ class _Application:
         self._out, self._progress = out, progress
         self._workers = workers or available_cpus()
         self._facts = manifest_of(out)
+        self._bases = bases(self._facts)
         self._marker = out / APPLYING
         self._staging = Staging(out, FOLDER)
         self._resumed = self._marker.is_file()
@@ -159,8 +160,12 @@ class _Application:
             "SELECT bucket_id, shard, count(*) FROM samples WHERE shard >= 0 GROUP BY 1, 2 "
             "ORDER BY 1, 2"
         )
+        counts: Counter[tuple[str, int]] = Counter()
+        for bucket_id, number, count in rows:  # under the largest base of each sample
+            for name in (bucket_id, *at_smaller_bases(bucket_id, self._bases)):
+                counts[name, number] += count
         shards: dict[str, list[int]] = {}
-        known = [(bucket_id, number) for bucket_id, number, _ in rows]
+        known = sorted(counts)
         files = {(bucket_id, number): path for bucket_id, number, path in shard_files(self._out)}
         listed = {
             (bucket["bucket_id"], number): shard["bytes"]
@@ -176,11 +181,11 @@ class _Application:
                 f"{self._out / shard_path(*min(wrong))} is not as the export left it; fastbucket "
                 "verify tells more"
             )
-        for bucket_id, number, count in rows:
+        for bucket_id, number in known:
             of_bucket = shards.setdefault(bucket_id, [])
             if number != len(of_bucket):
                 raise RunError(f"{bucket_id}: shard {len(of_bucket)} is missing")
-            of_bucket.append(count)
+            of_bucket.append(counts[bucket_id, number])
         return shards
 
     def _layouts(
@@ -197,12 +202,8 @@ class _Application:
                 f"no sample has a caption of {', '.join(self._priority)}: with --missing drop "
                 "nothing would be left"
             )
-        return {
-            bucket_id: layout.layout(
-                sum(shards[bucket_id]), [size * shard + at for shard, at in gone], size
-            )
-            for bucket_id, gone in without.items()
-        }
+        samples = {bucket_id: sum(counts) for bucket_id, counts in shards.items()}
+        return layout.layouts(samples, without, size, self._bases)
 
     def _rewrite(
         self,
@@ -215,15 +216,20 @@ class _Application:
             "out": str(self._out),
             "chosen": [tuple(source) for source in sources],
             "mtime": self._facts["recipe"]["mtime"],
+            "bases": self._bases,
             "preload": (_JOB.partition(":")[0],),
         }
         jobs = list(self._jobs(shards, layouts))
-        waiting = Counter(job.bucket_id for job in jobs)
         done: dict[str, list[Rewritten]] = {bucket_id: [] for bucket_id in shards}
+        # Repacked together, the bucket at all bases.
+        together: dict[str, dict[str, layout.Layout]] = {}
         for bucket_id, made in layouts.items():
+            together.setdefault(proto(bucket_id), {})[bucket_id] = made
+        waiting = Counter(proto(job.bucket_id) for job in jobs if job.bucket_id in layouts)
+        for name, those in together.items():
             self._moved = True
-            if not made.shards:
-                self._staging.conclude(bucket_id, made)
+            if not waiting[name]:
+                self._staging.conclude(those)
         total = sum(len(job.pieces) if job.pieces else 0 for job in jobs)
         total += sum(shards[job.bucket_id][job.number] for job in jobs if job.pieces is None)
         self._progress.phase("apply", total, "samples")
@@ -237,11 +243,14 @@ class _Application:
             ):
                 for job, rewritten in zip(group, results, strict=True):
                     done[job.bucket_id].append(rewritten)
-                    waiting[job.bucket_id] -= 1
-                    if job.bucket_id in layouts and not waiting[job.bucket_id]:
-                        self._staging.conclude(job.bucket_id, layouts[job.bucket_id])
-        for those in done.values():
-            those.sort(key=lambda rewritten: rewritten.final.number)
+                    if job.bucket_id not in layouts:
+                        continue
+                    name = proto(job.bucket_id)
+                    waiting[name] -= 1
+                    if not waiting[name]:
+                        self._staging.conclude(together[name])
+        for finished in done.values():
+            finished.sort(key=lambda rewritten: rewritten.final.number)
         return done
 
     def _groups(self, jobs: Sequence[Job], layouts: Container[str]) -> Iterator[list[Job]]:
@@ -279,7 +288,7 @@ class _Application:
                 count = sum(final.samples for final in finals)
                 shards = [manifest.shard_facts(bucket["bucket_id"], *final) for final in finals]
                 buckets.append({**bucket, "count": count, "shards": shards})
-        exported = sum(bucket["count"] for bucket in buckets)
+        exported, *_ = images = manifest.images(buckets, self._bases)
         dropped = dict(self._facts["counts"]["dropped"])
         dropped.pop("no_caption", None)
         lost = self._facts["source"]["samples"] - exported - sum(dropped.values())
@@ -287,14 +296,20 @@ class _Application:
             dropped["no_caption"] = lost
         dropped = {reason: dropped[reason] for reason in DROP_REASONS if reason in dropped}
         counts: Counter[int] = Counter()
-        for those in done.values():
-            for rewritten in those:
-                counts.update(rewritten.counts)
+        for bucket_id, those in done.items():
+            if not at_smaller_bases(bucket_id, self._bases):  # where every sample is, once
+                for rewritten in those:
+                    counts.update(rewritten.counts)
         return {
             **self._facts,
             "caption_priority": [{"variant": variant} for variant in self._priority],
             "missing_caption_policy": self._missing,
-            "counts": {**self._facts["counts"], "exported": exported, "dropped": dropped},
+            "counts": {
+                **self._facts["counts"],
+                "exported": exported,
+                **({"images": sum(images)} if len(images) > 1 else {}),
+                "dropped": dropped,
+            },
             "buckets": buckets,
             "caption_sources": [
                 {**source._asdict(), "count": counts[source.id]}

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import RunError
-from ..format import TAR_BLOCK, TAR_END, caption_text, shard_path
+from ..format import TAR_BLOCK, TAR_END, at_larger_bases, caption_text, shard_path
 from ..index import Entry, size_of, write_shard
 from ..index import Shard as Indexed
 from ..progress import Reporter
@@ -81,7 +81,14 @@ class _Shard:
     """An open shard: its walk, and the captions of its samples by key. It is closed when nothing
     refers to it any more."""
 
-    def __init__(self, out: Path, store: Store, chosen: Sequence[Chosen], name: tuple[str, int]):
+    def __init__(
+        self,
+        out: Path,
+        store: Store,
+        chosen: Sequence[Chosen],
+        bases: Sequence[int],
+        name: tuple[str, int],
+    ) -> None:
         self.path = out / shard_path(*name)
         self.walked: Walked = walk(self.path)
         self.starts = sample_starts(self.walked)
@@ -93,8 +100,10 @@ class _Shard:
         weakref.finalize(self, os.close, self.descriptor)
         self.captions: dict[str, tuple[int, str]] = {}  # key -> index into chosen, text
         for at, source in reversed(list(enumerate(chosen))):  # the first of the priority wins
-            for key, text in store.query(_CAPTIONS, (source.source_id, *name)):
-                self.captions[key] = at, text
+            # The workspace has a sample once, under the largest base that it stands at.
+            for bucket_id in (name[0], *at_larger_bases(name[0], bases)):
+                found = store.query(_CAPTIONS, (source.source_id, bucket_id, name[1]))
+                self.captions.update((key, (at, text)) for key, text in found)
 
     def read_into(self, views: Sequence[memoryview], at: int) -> None:
         """The bytes from `at` on, into one piece of memory after the other. No mapping: a file that
@@ -130,6 +139,7 @@ class ApplyTask:
     def __init__(self, setup: dict[str, Any]) -> None:
         self._out = Path(setup["out"])
         self._chosen = [Chosen(*source) for source in setup["chosen"]]
+        self._bases: list[int] = setup["bases"]
         self._tails = [
             applied.tail(Applied(source.variant, source.rank, source.source_id))
             for source in self._chosen
@@ -197,7 +207,7 @@ class ApplyTask:
                 del self._shards[other]
             while len(self._shards) >= _OPEN_SHARDS:
                 del self._shards[next(iter(self._shards))]
-            self._shards[name] = _Shard(self._out, self._store, self._chosen, name)
+            self._shards[name] = _Shard(self._out, self._store, self._chosen, self._bases, name)
         return self._shards[name]
 
     def _wanted(self, shard: _Shard, at: int) -> tuple[bytes, bytes]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import manifest
-from ..format import CAPTION_SOURCE, CAPTIONS
+from ..format import CAPTION_SOURCE, CAPTIONS, at_smaller_bases, bases
 from ..progress import Progress, Silent
 from ..repack import places
 from ..state import State
@@ -88,7 +88,9 @@ def _take(
     progress.phase("captions", facts["counts"]["exported"], "samples")
     taken: dict[str, int] = {}
     with store.transaction() as connection:
-        for _, _, path in shard_files(out):
+        for bucket_id, _, path in shard_files(out):
+            if at_smaller_bases(bucket_id, bases(facts)):
+                continue  # of several bases the smallest has every sample
             n = 0
             for key, variant, text in _captions(path):
                 n += 1

@@ -24,7 +24,16 @@ from ..captions.store import Store
 from ..captions.workspace import stamp
 from ..engines.local import Local
 from ..errors import RunError
-from ..format import CAPTIONS, DROP_REASONS, PRUNING, sample_key
+from ..format import (
+    CAPTIONS,
+    DROP_REASONS,
+    PRUNING,
+    at_larger_bases,
+    at_smaller_bases,
+    bases,
+    proto,
+    sample_key,
+)
 from ..progress import Progress, Silent
 from ..recipe import available_cpus
 from ..repack import layout, places
@@ -121,6 +130,7 @@ class _Pruning:
         self._out, self._progress = out, progress
         self._workers = workers or available_cpus()
         self._facts = manifest.read(out, "samples are taken out of")
+        self._bases = bases(self._facts)
         self._marker = out / PRUNING
         self._staging = Staging(out, WORK)
         self._resumed = self._marker.is_file()
@@ -183,14 +193,16 @@ class _Pruning:
 
     def _clear(self) -> None:
         """What a run left that was killed after its end."""
-        for path in self._staging.folder.glob("p*"):
+        for path in self._staging.folder.glob("*"):
             path.unlink()
 
     def _settle(self, buckets: Iterable[str], store: Store | None) -> None:
         """meta/ and the workspace say again where every sample of these buckets is."""
-        concerned = set(buckets)
-        if not concerned:
+        names = {proto(bucket_id) for bucket_id in buckets}
+        if not names:
             return
+        every = (bucket["bucket_id"] for bucket in self._facts["buckets"])
+        concerned = {bucket_id for bucket_id in every if proto(bucket_id) in names}
         details = {key: entry["reason"] for entry in self._plan["lists"] for key in entry["keys"]}
         found = places.from_shards(self._out, concerned)
         places.into_meta(self._out, found, "excluded", details, concerned)
@@ -213,17 +225,33 @@ class _Pruning:
     def _layouts(self, buckets: _Buckets, selected: Selection) -> dict[str, layout.Layout]:
         """How the buckets are repacked that lose samples."""
         size = self._facts["export_settings"]["shard_size"]
-        total = sum(shard["count"] for shards in buckets.values() for shard in shards)
+        total = self._samples(buckets)
         if selected.keys and len(selected.keys) == total:
             raise RunError(f"all {total:,} samples are named: nothing would be left")
-        return {
-            bucket_id: layout.layout(
-                sum(shard["count"] for shard in buckets[bucket_id]),
-                [size * shard + position for shard, position, _ in leaving],
-                size,
-            )
-            for bucket_id, leaving in sorted(selected.leaving.items())
+        samples = {name: sum(shard["count"] for shard in those) for name, those in buckets.items()}
+        leaving = {
+            bucket_id: [(shard, position) for shard, position, _ in places]
+            for bucket_id, places in selected.leaving.items()
         }
+        return layout.layouts(samples, leaving, size, self._bases)
+
+    def _samples(self, buckets: _Buckets) -> int:
+        """Samples of the export: with several bases, of the buckets of the smallest."""
+        return sum(
+            shard["count"]
+            for name, shards in buckets.items()
+            if not at_smaller_bases(name, self._bases)
+            for shard in shards
+        )
+
+    def _leaving(self, bucket_id: str, selected: Selection) -> list[tuple[int, int, str]]:
+        """(shard, position, key) of the samples that leave a bucket; those that stand at larger
+        bases too are named under the largest."""
+        return [
+            place
+            for name in (bucket_id, *at_larger_bases(bucket_id, self._bases))
+            for place in selected.leaving.get(name, ())
+        ]
 
     def _report(
         self,
@@ -235,20 +263,19 @@ class _Pruning:
     ) -> PruneReport:
         after = {name: len(shards) for name, shards in buckets.items()}
         after |= {name: made.shards for name, made in layouts.items()}
-        total = sum(shard["count"] for shards in buckets.values() for shard in shards)
         return PruneReport(
             out=str(self._out),
             named=len(names),
             removed=len(selected.keys),
             gone=len(asked.gone),
             unknown=asked.unknown,
-            samples=total - len(selected.keys),
+            samples=self._samples(buckets) - len(selected.keys),
             shards=sum(after.values()),
             buckets=[
                 BucketPruned(
                     name,
                     sum(shard["count"] for shard in buckets[name]),
-                    len(selected.leaving[name]),
+                    len(self._leaving(name, selected)),
                     len(buckets[name]),
                     made.shards,
                     len(made.pieces),
@@ -267,38 +294,47 @@ class _Pruning:
         report: PruneReport,
     ) -> None:
         """Stage what changes, and commit each bucket when the last of it is there."""
-        jobs = [job for name, made in layouts.items() for job in _jobs(name, made, selected)]
-        waiting = Counter(job.bucket_id for job in jobs)
+        jobs = [
+            job
+            for name, made in layouts.items()
+            for job in _jobs(name, made, self._leaving(name, selected))
+        ]
+        waiting = Counter(proto(job.bucket_id) for job in jobs)
         done: dict[str, list[Copied]] = {name: [] for name in layouts}
         self._progress.phase("prune", sum(len(job.pieces) for job in jobs), "samples")
         setup = {"out": str(self._out), "preload": (_JOB.partition(":")[0],)}
         with Local(self._workers, setup, say=self._progress.say) as engine:
             for job, copied in engine.map(_JOB, jobs, self._progress.advance):
-                name = job.bucket_id
-                done[name].append(copied)
+                done[job.bucket_id].append(copied)
+                name = proto(job.bucket_id)
                 waiting[name] -= 1
                 if not waiting[name]:
-                    self._conclude(name, layouts[name], buckets[name], done[name])
+                    self._conclude(name, layouts, buckets, done)
         finals = [copied.final for those in done.values() for copied in those]
         report.bytes_written = sum(final.bytes for final in finals if final)
 
     def _conclude(
         self,
         name: str,
-        made: layout.Layout,
-        shards: Sequence[dict[str, Any]],
-        done: Sequence[Copied],
+        layouts: Mapping[str, layout.Layout],
+        buckets: _Buckets,
+        done: Mapping[str, Sequence[Copied]],
     ) -> None:
-        """Commit a bucket, with what the manifest is to say of it."""
-        now = list(shards[: made.shards])
-        captions = Counter(self._records.get(name, {}).get("captions", {}))
-        for copied in done:
-            captions.update({str(number): n for number, n in copied.captions.items()})
-            if copied.final is not None:
-                now[copied.final.number] = manifest.shard_facts(name, *copied.final)
-        record = {"shards": now, "captions": dict(captions)}
-        self._staging.conclude(name, made, record)
-        self._records[name] = record
+        """Commit a bucket at all its bases, with what the manifest is to say of it."""
+        made = {bucket_id: one for bucket_id, one in layouts.items() if proto(bucket_id) == name}
+        for bucket_id, one in made.items():
+            now = list(buckets[bucket_id][: one.shards])
+            captions = Counter(self._records.get(bucket_id, {}).get("captions", {}))
+            for copied in done[bucket_id]:
+                captions.update({str(number): n for number, n in copied.captions.items()})
+                if copied.final is not None:
+                    now[copied.final.number] = manifest.shard_facts(bucket_id, *copied.final)
+            self._records[bucket_id] = {"shards": now, "captions": dict(captions)}
+        # What an earlier journal of it said of other bases is not to be lost with that.
+        for bucket_id, record in self._records.items():
+            if proto(bucket_id) == name and bucket_id not in made:
+                made[bucket_id] = layout.Layout([], {}, len(record["shards"]))
+        self._staging.conclude(made, {bucket_id: self._records[bucket_id] for bucket_id in made})
 
     def _updated_facts(self) -> dict[str, Any]:
         """The manifest of what stands in the shards now. It follows from what the export had before
@@ -309,15 +345,16 @@ class _Pruning:
             for bucket in self._facts["buckets"]
             if (those := shards[bucket["bucket_id"]])
         ]
-        exported = sum(bucket["count"] for bucket in buckets)
+        exported, *_ = images = manifest.images(buckets, self._bases)
         dropped = dict(self._facts["counts"]["dropped"])
         dropped["excluded"] = 0
         dropped["excluded"] = self._facts["source"]["samples"] - exported - sum(dropped.values())
         before = self._plan["before"]
         removed = before["exported"] - exported
         lost: Counter[str] = Counter()
-        for record in self._records.values():
-            lost.update(record["captions"])
+        for bucket_id, record in self._records.items():
+            if not at_smaller_bases(bucket_id, self._bases):  # where every sample is, once
+                lost.update(record["captions"])
         sources = []
         for entry in self._facts["caption_sources"]:
             number = str(entry["id"])
@@ -328,6 +365,7 @@ class _Pruning:
             **self._facts,
             "counts": {
                 "exported": exported,
+                **({"images": sum(images)} if len(images) > 1 else {}),
                 "dropped": {name: dropped[name] for name in DROP_REASONS if dropped.get(name)},
                 "pruned": before["pruned"] + removed,
             },
@@ -336,10 +374,10 @@ class _Pruning:
         }
 
 
-def _jobs(name: str, made: layout.Layout, selected: Selection) -> Iterator[Job]:
+def _jobs(name: str, made: layout.Layout, places: Sequence[tuple[int, int, str]]) -> Iterator[Job]:
     """One for every shard of the bucket that is made anew or loses samples."""
     leaving: dict[int, list[tuple[int, str]]] = {}
-    for shard, position, key in sorted(selected.leaving[name]):
+    for shard, position, key in sorted(places):
         leaving.setdefault(shard, []).append((position, key))
     for number in sorted({*made.pieces, *leaving}):
         yield Job(name, number, made.pieces.get(number, []), leaving.get(number, []))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .. import commit
 from ..errors import RunError
-from ..format import META
+from ..format import META, proto
 from ..walked import shard_files, walk
 
 Sample = tuple[str, str, str, int, int]
@@ -82,13 +82,18 @@ def _head(keys: NDArray[np.uint8]) -> NDArray[np.uint64]:
 
 
 def from_shards(out: Path, buckets_read: Collection[str] | None = None) -> Places:
-    """Where every sample stands, from the shards themselves; only of these buckets, where given."""
+    """Where every sample stands, from the shards themselves; only of these buckets, where given.
+
+    One that stands at several bases is where it stands at the largest, as meta/ has it.
+    """
     keys: list[str] = []
     buckets: list[str] = []
     columns: list[NDArray[np.int32]] = [np.empty((3, 0), np.int32)]
-    for bucket_id, number, path in shard_files(out):
+    several = False
+    for bucket_id, number, path in sorted(shard_files(out), key=_largest_base_first):
         if buckets_read is not None and bucket_id not in buckets_read:
             continue
+        several |= bucket_id != proto(bucket_id)
         if not buckets or buckets[-1] != bucket_id:
             buckets.append(bucket_id)
         walked = walk(path)
@@ -99,9 +104,17 @@ def from_shards(out: Path, buckets_read: Collection[str] | None = None) -> Place
     whole = np.frombuffer(bytes.fromhex("".join(keys)), np.uint8).reshape(-1, _KEY_BYTES)
     bucket, shard, position = np.concatenate(columns, axis=1)
     sort = np.argsort(_head(whole), kind="stable")
+    if several:
+        again = (whole[sort][1:] == whole[sort][:-1]).all(axis=1)
+        sort = np.concatenate((sort[:1], sort[1:][~again]))
     return Places(
         _head(whole)[sort], whole[sort], buckets, bucket[sort], shard[sort], position[sort]
     )
+
+
+def _largest_base_first(shard: tuple[str, int, Path]) -> int:
+    base, several, _ = shard[0].partition("-")
+    return -int(base) if several and base.isdecimal() else 0
 
 
 def into_meta(
@@ -115,8 +128,8 @@ def into_meta(
     the others are where they are. Each file is replaced whole, and only if it changes.
 
     details: key -> `detail` of a sample that is dropped; None leaves it as it is. buckets_read:
-    the buckets that `places` speaks of, None for all. Raises RunError where a sample is in another
-    bucket, in none of the rows, or gone without being in details.
+    the buckets that `places` speaks of, each at all its bases, None for all. Raises RunError where
+    a sample is in another bucket, in none of the rows, or gone without being in details.
     """
     kept = 0
     only = None if buckets_read is None else pa.array(sorted(buckets_read), pa.string())

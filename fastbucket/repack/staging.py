@@ -11,12 +11,13 @@ removals behind that can be repeated.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from .. import commit
-from ..format import BUCKETS, STATE, shard_path
+from ..format import BUCKETS, STATE, proto, shard_path
 from .layout import Layout
 
 
@@ -31,37 +32,54 @@ class Staging:
         """Where a shard waits for the others of its bucket."""
         return self.folder / f"{bucket_id}-{number:06d}.tar"
 
-    def _journal(self, bucket_id: str) -> Path:
-        """The file whose presence commits the staged shards of a bucket."""
-        return self.folder / f"{bucket_id}.json"
+    def _journal(self, name: str) -> Path:
+        """The file whose presence commits the staged shards of a bucket at all bases."""
+        return self.folder / f"{name}.json"
 
-    def conclude(self, bucket_id: str, made: Layout, record: Any = None) -> None:
-        """All staged shards of the bucket are there: put them in their places.
+    def conclude(
+        self, made: Mapping[str, Layout], records: Mapping[str, Any] | None = None
+    ) -> None:
+        """All staged shards of a bucket are there: put them in their places.
 
-        record: JSON that `records` gives back afterwards, and not before.
+        made: the layout by bucket_id; with several bases of all ids of the bucket that change, so
+        that its samples have one place at all of them whatever comes between. records: JSON by
+        bucket_id, that `records` gives back afterwards, and not before.
         """
-        facts = {"staged": sorted(made.pieces), "shards": made.shards, "record": record}
-        commit.write_text(self._journal(bucket_id), json.dumps(facts))
-        self._carry_out(bucket_id)
+        records = records or {}
+        facts = {
+            bucket_id: {
+                "staged": sorted(layout.pieces),
+                "shards": layout.shards,
+                "record": records.get(bucket_id),
+            }
+            for bucket_id, layout in made.items()
+        }
+        journal = self._journal(proto(next(iter(made))))
+        commit.write_text(journal, json.dumps({"buckets": facts}))
+        self._carry_out(journal)
 
     def go_on(self) -> None:
         """After an interruption: carry out the journals there are, and remove shards that wait for
         one that was never written."""
         for path in sorted(self.folder.glob("p[0-9]*.json")):
-            self._carry_out(path.stem)
+            self._carry_out(path)
         for staged in self.folder.glob("*.tar"):
             staged.unlink()
 
     def records(self) -> dict[str, Any]:
         """bucket_id -> what the last journal of it says that was carried out."""
-        return {
-            path.stem: json.loads(path.read_text())["record"]
-            for path in sorted(self.folder.glob("p[0-9]*.done"))
-        }
+        found: dict[str, Any] = {}
+        for path in sorted(self.folder.glob("p[0-9]*.done")):
+            for bucket_id, facts in _read(path).items():
+                found[bucket_id] = facts["record"]
+        return found
 
-    def _carry_out(self, bucket_id: str) -> None:
-        journal = self._journal(bucket_id)
-        facts = json.loads(journal.read_text())
+    def _carry_out(self, journal: Path) -> None:
+        for bucket_id, facts in _read(journal).items():
+            self._move(bucket_id, facts)
+        commit.rename(journal, journal.with_suffix(".done"))
+
+    def _move(self, bucket_id: str, facts: dict[str, Any]) -> None:
         folder = self._out / BUCKETS / bucket_id
         for number in facts["staged"]:
             staged = self.shard(bucket_id, number)
@@ -76,4 +94,10 @@ class Staging:
         if not facts["shards"]:
             with suppress(OSError):  # not there, or somebody's file in it
                 folder.rmdir()
-        commit.rename(journal, journal.with_suffix(".done"))
+
+
+def _read(journal: Path) -> dict[str, dict[str, Any]]:
+    """What a journal says, by bucket_id. Those of earlier versions spoke of one bucket."""
+    facts = json.loads(journal.read_text())
+    found: dict[str, dict[str, Any]] = facts.get("buckets", {journal.stem: facts})
+    return found
