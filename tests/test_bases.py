@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shardtasks import Planned, Unheard
 from test_crashes import die
+from test_pruning_crashes import KILLED, launch
 from test_resume import start, wait_for_shards
 
 import fastbucket
@@ -31,7 +32,11 @@ from fastbucket.drawn_source import photo_jpeg
 from fastbucket.format import FORMAT, FORMAT_V2, at_smaller_bases
 from fastbucket.geometry import Size
 from fastbucket.kernels.fit import fit_bases
+from fastbucket.overview import page
+from fastbucket.overview.facts import meta_facts
+from fastbucket.progress import Silent
 from fastbucket.pruning import prune
+from fastbucket.suspects import looks
 from fastbucket.verification import manifest, verify
 from fastbucket.verification.placement import Placement
 
@@ -462,6 +467,46 @@ def test_prune(copy, several):
     assert facts["counts"]["pruned"] == len(gone)
 
 
+def test_prune_killed(several, tmp_path):
+    """Killed between any of its steps, then run again: the same shards, rows and manifest."""
+    keys = sorted({s.key for those in by_base(several).values() for s in those[::5]})
+    whole = tmp_path / "whole"
+    shutil.copytree(several.out, whole)
+    assert launch((whole, keys, "x", 0)) == [0]
+    steps, done = map(int, Path(f"{whole}.steps").read_text().split())
+    runs = []
+    for number, share in enumerate((0.2, 0.35, 0.5, 0.65, 0.8)):
+        out = tmp_path / str(number)
+        shutil.copytree(several.out, out)
+        runs += [(out, keys, "x", int(share * done)), (out, [], "x", 0)]
+    codes = launch(*runs)
+    assert codes[::2] == [KILLED] * 5
+    for (out, *_), code in zip(runs[1::2], codes[1::2], strict=True):
+        if code:  # the marker was not there yet: nothing had been begun
+            assert launch((out, keys, "x", 0)) == [0]
+        assert exported.digests(out) == exported.digests(whole)
+        assert exported.manifest(out) == exported.manifest(whole)
+        rows = [pq.read_table(one / "meta").to_pylist() for one in (out, whole)]
+        assert rows[0] == rows[1]
+    assert codes.count(0) > 2
+
+
+def test_report_and_suspects(copy, several):
+    """Both count an image at the base that it stands at, or a sample once."""
+    found = meta_facts(copy, several.manifest, 0)
+    assert found is not None
+    assert found.scales.sum() == several.manifest["counts"]["images"]
+    for bucket in several.manifest["buckets"]:
+        scales = [
+            s.json["scale"] for s in several.samples if s.json["bucket_id"] == bucket["bucket_id"]
+        ]
+        assert found.scale_of[bucket["bucket_id"]] == pytest.approx(sum(scales))
+    page.write(copy, workers=1)
+    text = (copy / "report.html").read_text()
+    assert "base 256, 384, 512" in text
+    assert looks.samples(copy, 1, Silent()).rows.num_rows == several.report.exported
+
+
 def check_left(out: Path, samples: dict[int, list[exported.Sample]], stay: set[str]) -> None:
     """It verifies, so rows, shards and bases agree; and of the samples these are there."""
     found = verify(out, workers=1)
@@ -471,3 +516,64 @@ def check_left(out: Path, samples: dict[int, list[exported.Sample]], stay: set[s
         keys[int(sample.json["bucket_id"].partition("-")[0])].append(sample.key)
     for base, those in samples.items():
         assert sorted(keys[base]) == sorted(s.key for s in those if s.key in stay)
+
+
+# Loading
+
+
+IGNORED = [
+    "ignore:unclosed file .*shard-:ResourceWarning",  # of the loaders, as in test_loading
+    "ignore::DeprecationWarning",
+    "ignore::FutureWarning",
+]
+
+
+@pytest.mark.filterwarnings(*IGNORED)
+def test_datasets_loads_each_base_and_each_bucket(several, tmp_path):
+    from datasets import get_dataset_config_names, load_dataset
+
+    def keys(*config: str) -> list[str]:
+        loaded = load_dataset(
+            str(several.out), *config, split="train", cache_dir=str(tmp_path / "cache")
+        )
+        assert loaded.features["json"]["bucket_id"].dtype == "string"
+        return sorted(loaded["__key__"])
+
+    samples = by_base(several)
+    names = get_dataset_config_names(str(several.out))
+    assert set(names) == {*map(str, BASES), *(b["bucket_id"] for b in several.manifest["buckets"])}
+    assert keys() == sorted(sample.key for sample in samples[256])
+    assert keys("512") == sorted(sample.key for sample in samples[512])
+    bucket = several.manifest["buckets"][-1]
+    assert len(keys(bucket["bucket_id"])) == bucket["count"]
+
+
+@pytest.mark.filterwarnings(*IGNORED)
+def test_webdataset_and_the_snippets_of_the_card(several):
+    import webdataset as wds
+
+    shards = [str(path) for path in sorted(several.out.glob("buckets/384-*/*.tar"))]
+    dataset = wds.WebDataset(shards, shardshuffle=False, empty_check=False)
+    assert sorted(sample["__key__"] for sample in dataset) == sorted(
+        sample.key for sample in by_base(several)[384]
+    )
+    card = (several.out / "README.md").read_text()
+    assert "path/to/this/folder/buckets/256-*/*.tar" in card
+    assert 'load_dataset("path/to/this/folder", "512", split="train")' in card
+    assert f"{several.manifest['counts']['images']:,} images, each sample once at every" in card
+
+
+def test_loader(several):
+    """All of them, each at each base; or those of the bases that are named."""
+    samples = by_base(several)
+    for bases in ((), (512,), (256, 384)):
+        loader = fastbucket.Loader(several.out, 4, fields=("__key__", "jpg"), bases=bases)
+        found: Counter[tuple[str, int]] = Counter()
+        for keys, images in loader:
+            assert images.shape[1] * images.shape[2] <= 512 * 1100
+            found.update((key, len(images[0])) for key in keys)
+        expected = Counter((s.key, s.json["h"]) for base in bases or BASES for s in samples[base])
+        assert found == expected
+        assert loader.samples == sum(expected.values())
+    with pytest.raises(RunError, match="bases: there is no 640, only 256, 384, 512"):
+        fastbucket.Loader(several.out, 4, bases=(640,))

@@ -101,6 +101,8 @@ def bench(
     start = time.monotonic()
     progress = progress or Silent()
     recipe = recipe or Recipe()
+    if recipe.base_resolutions:
+        raise RunError("bench measures one base_resolution, not several base_resolutions")
     # The excerpt is multiplied, and its copies are wanted.
     used = replace(recipe, duplicates="keep")
     if isinstance(sources, (str, os.PathLike)):

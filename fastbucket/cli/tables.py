@@ -89,9 +89,11 @@ def show_stages(report: Report) -> None:
 
 def _summary(report: Report) -> str:
     shards = sum(bucket.shards for bucket in report.buckets)
+    images = sum(bucket.samples for bucket in report.buckets)
+    several = f" as {images:,} images" if images != report.exported else ""  # at several bases
     what = (
-        f"{report.exported:,} of {report.scanned:,} samples in {len(report.buckets)} buckets, "
-        f"{shards:,} shards, "
+        f"{report.exported:,} of {report.scanned:,} samples{several} in {len(report.buckets)} "
+        f"buckets, {shards:,} shards, "
     )
     if report.status == "planned":
         return f"Would export {what}about {size(report.bytes_out)}."

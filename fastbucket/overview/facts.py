@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
-from ..format import META, RUN
+from ..format import META, RUN, at_smaller_bases
 from ..verification.findings import flaws, no_constant
 from ..verification.history import SHAPE
 
@@ -134,6 +134,7 @@ class _Adding:
         self._target = {
             b["bucket_id"]: (b["target_w"], b["target_h"]) for b in manifest.get("buckets", [])
         }
+        self._bases: list[int] = manifest.get("base_resolutions", [])
         recipe = manifest.get("recipe", {})
         self._threshold = float(recipe.get("adaptive_scale_threshold", 0))
         self._seed = seed
@@ -168,6 +169,16 @@ class _Adding:
                 self._choose(name, rows, archives, archive[rows], path, first)
 
     def _scales(
+        self, ids: list[str], bucket: np.ndarray, width: np.ndarray, height: np.ndarray
+    ) -> None:
+        """At every base that a sample went to: its row names the bucket of the largest."""
+        names = [[name, *at_smaller_bases(name, self._bases)] for name in ids]
+        for turn in range(max(map(len, names), default=0)):
+            there = np.array([turn < len(those) for those in names])[bucket]
+            here = [those[turn] if turn < len(those) else "" for those in names]
+            self._scales_of(here, bucket[there], width[there], height[there])
+
+    def _scales_of(
         self, ids: list[str], bucket: np.ndarray, width: np.ndarray, height: np.ndarray
     ) -> None:
         targets = np.array([self._target.get(name, (0, 0)) for name in ids], float).reshape(-1, 2)

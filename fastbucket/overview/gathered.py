@@ -36,6 +36,11 @@ class Facts:
         return int(self.manifest["counts"]["exported"])
 
     @property
+    def images(self) -> int:
+        """As many as samples, or with several bases one of each at every base that it went to."""
+        return int(self.manifest["counts"].get("images", self.exported))
+
+    @property
     def scanned(self) -> int:
         return int(self.manifest["source"]["samples"])
 

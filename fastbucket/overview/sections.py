@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from ..format import bases
 from ..recipe import Recipe
 from . import charts, html
 from .charts import Bar
@@ -23,7 +24,7 @@ def totals(facts: Facts) -> str:
         html.tile(html.number(dropped), "dropped",
                   f"{len(facts.manifest['counts']['dropped'])} reasons"),
         html.tile(html.number(len(facts.buckets)), "buckets",
-                  f"base {html.text(facts.manifest['base_resolution'])}, "
+                  f"base {html.text(', '.join(map(str, bases(facts.manifest))))}, "
                   f"divisible by {html.text(facts.manifest['divisible'])}"),
         html.tile(html.size(facts.bytes), "on disk", f"{html.number(shards)} shards"),
         html.tile(html.share(facts.captions, facts.exported), "captioned",

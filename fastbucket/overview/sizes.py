@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..buckets import FAMILIES, buckets
+from ..format import proto
 from . import charts, html
 from .charts import Bar
 from .contact import Shown
@@ -23,7 +24,8 @@ def of_sizes(facts: Facts) -> str:
         return html.section("sizes", "Sizes", "", html.absent(
             "The sizes of the sources stand in meta/, which this export has not, or not in a form "
             "that can be read."))  # fmt: skip
-    counts = {b["bucket_id"]: b["count"] for b in facts.buckets}
+    # Of several bases the regions are those of the largest, the last in the manifest.
+    counts = {proto(b["bucket_id"]): b["count"] for b in facts.buckets}
     outlines = []
     if recipe.get("family") in FAMILIES:
         family = buckets(recipe["family"], recipe["base_resolution"], recipe["divisible"])
@@ -78,10 +80,10 @@ def chroma(facts: Facts) -> tuple[dict[str, int], bool]:
     recipe = facts.manifest["recipe"]
     policy = recipe.get("subsampling_policy")
     if not facts.copied and policy in ("444", "422", "420"):
-        return {":".join(policy): facts.exported}, True
+        return {":".join(policy): facts.images}, True
     if not facts.copied and policy == "adaptive_scale" and facts.meta:
         below = facts.meta.below
-        return {"4:4:4": below, "4:2:0": facts.exported - below}, True
+        return {"4:4:4": below, "4:2:0": facts.images - below}, True
     found: dict[str, int] = {}
     for cards in facts.shown.values():
         for card in cards:
