@@ -473,7 +473,7 @@ def test_prune_killed(several, tmp_path):
     whole = tmp_path / "whole"
     shutil.copytree(several.out, whole)
     assert launch((whole, keys, "x", 0)) == [0]
-    steps, done = map(int, Path(f"{whole}.steps").read_text().split())
+    _, done = map(int, Path(f"{whole}.steps").read_text().split())
     runs = []
     for number, share in enumerate((0.2, 0.35, 0.5, 0.65, 0.8)):
         out = tmp_path / str(number)
@@ -501,7 +501,7 @@ def test_report_and_suspects(copy, several):
             s.json["scale"] for s in several.samples if s.json["bucket_id"] == bucket["bucket_id"]
         ]
         assert found.scale_of[bucket["bucket_id"]] == pytest.approx(sum(scales))
-    page.write(copy, workers=1)
+    page.write(copy)
     text = (copy / "report.html").read_text()
     assert "base 256, 384, 512" in text
     assert looks.samples(copy, 1, Silent()).rows.num_rows == several.report.exported

@@ -139,7 +139,7 @@ class ApplyTask:
     def __init__(self, setup: dict[str, Any]) -> None:
         self._out = Path(setup["out"])
         self._chosen = [Chosen(*source) for source in setup["chosen"]]
-        self._bases: list[int] = setup["bases"]
+        self._bases: list[int] = setup.get("bases", [])
         self._tails = [
             applied.tail(Applied(source.variant, source.rank, source.source_id))
             for source in self._chosen
