@@ -107,11 +107,10 @@ class _Application:
         self._staging = Staging(out, FOLDER)
         self._resumed = self._marker.is_file()
         usual = _of_manifest(self._facts)
-        self._dropping = True  # an interrupted run may have taken samples out already
+        self._dropped: dict[str, list[str]] = {}  # keys by bucket, of the interrupted run too
         if self._resumed:
             try:
                 usual = _settings(self._marker)
-                self._dropping = usual["missing"] == "drop"
             except RunError:
                 if not (priority and missing):
                     raise
@@ -133,7 +132,8 @@ class _Application:
             if self._resumed:
                 self._progress.say("going on with an interrupted run")
                 self._staging.go_on()
-                self._settle(store, self._dropping)
+                self._dropped = self._staging.records()
+                self._settle(store)
             shards = self._shards(store)
             layouts = self._layouts(store, sources, shards)
             commit.make_folder(self._marker.parent)
@@ -141,15 +141,17 @@ class _Application:
             commit.write_text(self._marker, json.dumps(settings))
             done = self._rewrite(sources, shards, layouts)
             if self._moved:
-                self._settle(store, True)
+                self._settle(store)
             facts = self._updated_facts(store, done)
         conclude(self._out, self._facts, facts, self._marker, self._progress.say)
         return self._report(sources, done, facts)
 
-    def _settle(self, store: Store, dropping: bool) -> None:
-        """meta/ and the workspace say again where every sample is. dropping: some may be gone."""
+    def _settle(self, store: Store) -> None:
+        """meta/ and the workspace say again where every sample is. RunError where one is gone that
+        was not to be dropped."""
         found = places.from_shards(self._out)
-        places.into_meta(self._out, found, "no_caption", None if dropping else {})
+        details = {key: "" for keys in self._dropped.values() for key in keys}
+        places.into_meta(self._out, found, "no_caption", details)
         store.place(places.from_meta(self._out), stamp(self._facts))
 
     def _shards(self, store: Store) -> dict[str, list[int]]:
@@ -197,12 +199,12 @@ class _Application:
                 f"no sample has a caption of {', '.join(self._priority)}: with --missing drop "
                 "nothing would be left"
             )
-        return {
-            bucket_id: layout.layout(
-                sum(shards[bucket_id]), [size * shard + at for shard, at in gone], size
-            )
-            for bucket_id, gone in without.items()
-        }
+        layouts = {}
+        for bucket_id, gone in without.items():
+            gaps = [size * sample.shard + sample.position for sample in gone]
+            layouts[bucket_id] = layout.layout(sum(shards[bucket_id]), gaps, size)
+            self._dropped.setdefault(bucket_id, []).extend(sample.key for sample in gone)
+        return layouts
 
     def _rewrite(
         self,
@@ -223,7 +225,7 @@ class _Application:
         for bucket_id, made in layouts.items():
             self._moved = True
             if not made.shards:
-                self._staging.conclude(bucket_id, made)
+                self._conclude(bucket_id, made)
         total = sum(len(job.pieces) if job.pieces else 0 for job in jobs)
         total += sum(shards[job.bucket_id][job.number] for job in jobs if job.pieces is None)
         self._progress.phase("apply", total, "samples")
@@ -239,10 +241,15 @@ class _Application:
                     done[job.bucket_id].append(rewritten)
                     waiting[job.bucket_id] -= 1
                     if job.bucket_id in layouts and not waiting[job.bucket_id]:
-                        self._staging.conclude(job.bucket_id, layouts[job.bucket_id])
+                        self._conclude(job.bucket_id, layouts[job.bucket_id])
         for those in done.values():
             those.sort(key=lambda rewritten: rewritten.final.number)
         return done
+
+    def _conclude(self, bucket_id: str, made: layout.Layout) -> None:
+        """The bucket without its samples, and in its journal who they were: whoever goes on after
+        an interruption can tell them from samples that are lost."""
+        self._staging.conclude(bucket_id, made, self._dropped[bucket_id])
 
     def _groups(self, jobs: Sequence[Job], layouts: Container[str]) -> Iterator[list[Job]]:
         """What a worker does at a time: two shards of a bucket, which are of a size, as their hash
