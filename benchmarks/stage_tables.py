@@ -286,7 +286,8 @@ def others(record: Record) -> list[str]:
 
 _TOLD = (
     "transcode/", "resize/", "export", "workers", "scan", "memory", "plan", "totals", "large",
-    "captions", "startup", "stage/read", "stage/encode", "stage/around", "stage/decode", "stage/chroma/",
+    "captions", "startup", "stage/read", "stage/encode", "stage/around", "stage/decode",
+    "stage/chroma/",
 )  # fmt: skip
 """Benchmarks that other sections of the page show, by the start of their names."""
 
