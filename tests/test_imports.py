@@ -22,7 +22,7 @@ ORDER = (
     "progress", "report", "stopwatch",
     "catalogue", "sidecar", "kernels", "decode", "sources", "dedup", "planning",
     "resize", "encode", "orientation", "look", "transcode",
-    "tar", "shard", "walked", "index", "records", "task", "fill", "meta", "manifest", "state",
+    "digest", "tar", "shard", "walked", "index", "records", "task", "fill", "meta", "manifest", "state",
     "card", "outcome",
     "stored", "thumbnails",
     "engines", "scan", "run", "repack", "captions", "pruning", "suspects", "verification",
