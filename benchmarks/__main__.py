@@ -24,6 +24,8 @@ PROGRAMS = (
     "runs.workers",
     "runs.memory",
     "runs.plan",
+    "runs.totals",
+    "runs.large",
     "runs.captions",
     "runs.loading",
     "runs.startup",

@@ -138,6 +138,16 @@ def plan_memory(record: Record) -> str:
     return f"{number(own)} MB of it are its own, the rest are mapped catalogue files"
 
 
+def totals(part: str) -> Bound:
+    """What follows the plan: what of its memory is mapped files."""
+
+    def words(record: Record) -> str:
+        own = record.value("totals", part, "own")
+        return f"{number(own)} MB of it are its own, the rest are mapped catalogue and other files"
+
+    return words
+
+
 def captions(where: str) -> Bound:
     """Applying captions: the hash that the manifest wants, and the copy. where: IN_MEMORY or ""."""
 

@@ -82,13 +82,35 @@ def run(
         stdout=subprocess.PIPE,
         text=True,
         check=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **(SINGLE if pinned else {})},
-        preexec_fn=None if at is None else lambda: os.sched_setaffinity(0, {at}),
+        env=_environment(pinned),
+        preexec_fn=_pin(at),
     )
     wall = time.perf_counter() - start
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Ended(done.stdout, wall, cpu)
+
+
+def dialogue(
+    arguments: Sequence[str | Path], python: str | Path, at: int | None
+) -> subprocess.Popen[str]:
+    """`python arguments...` on core `at`, its standard input and output pipes of text."""
+    return subprocess.Popen(
+        [str(python), *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=_environment(True),
+        preexec_fn=_pin(at),
+    )
+
+
+def _environment(pinned: bool) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), **(SINGLE if pinned else {})}
+
+
+def _pin(at: int | None) -> Callable[[], None] | None:
+    return None if at is None else lambda: os.sched_setaffinity(0, {at})
 
 
 def stderr(command: Sequence[str]) -> str:

@@ -19,6 +19,7 @@ from .figures import read
 from .record import Record, count, number, percent, spread, table, times
 from .summary import quote
 from .targets import TARGETS
+from .turns import TURN
 
 OURS = contender("ours").NAME
 CORPORA = {"imagenet": "Images as in ImageNet", "photos": "Photos as they are"}
@@ -171,7 +172,8 @@ def method(record: Record) -> list[str]:
         "## Method",
         "",
         "- Every contender and every round has a fresh process, pinned to one core and told to use "
-        "one thread; the rounds are interleaved. A figure is the median of its rounds.",
+        f"one thread. All of a round are alive together and take turns of {TURN} images: what the "
+        "machine does meets everyone. A figure is the median of its rounds.",
         f'- Within a process every {WARM_UP}th image warms up, the others are measured. "ms an '
         'image" is of the first pass over them, in which every size is new; "sizes met before" is '
         "of the second. A real source lies between.",
@@ -181,8 +183,8 @@ def method(record: Record) -> list[str]:
         "- The floor decodes as we do and encodes the finished target, with nothing between.",
         "- Quality is the mean PSNR against the slow float reference (tests/reference.py) from a "
         f"full decode; pixels without any difference count as {IDENTICAL_DB:.0f} dB.",
-        '- "waited for the core" is the time in which the process was ready and something else '
-        "ran, its own further threads included: near zero, or the machine was busy with others.",
+        '- "waited for the core" is the time of its turns in which the process was ready and '
+        "something else ran, its own further threads included: near zero, or the machine was busy.",
         "",
         *_versions(record),
     ]

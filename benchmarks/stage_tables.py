@@ -127,6 +127,45 @@ def plan(record: Record) -> list[str]:
     ]
 
 
+def scale(record: Record) -> list[str]:
+    """A catalogue of full size to its manifest and page, and a large source interrupted."""
+    lines: list[str] = []
+    if names := record.names("totals", "seconds"):
+        rows = [
+            (
+                name,
+                number(record.value("totals", name, "seconds")),
+                number(record.value("totals", name, "peak")),
+                number(record.value("totals", name, "own")),
+                number((record.value("totals", name, "bytes") or 0) / 1e6 or None),
+            )
+            for name in names
+        ]
+        total = count(record.value("totals", names[0], "rows"))
+        lines += [f"## {total} rows to their manifest and page", ""]
+        headers = ("", "seconds", "peak MB", "without mapped files", "MB written")
+        lines += table(headers, rows)
+    if record.value("large", "source", "samples") is None:
+        return lines
+    samples, exported, size, workers = (
+        record.value("large", "source", m) for m in ("samples", "exported", "bytes", "workers")
+    )
+    lines += [
+        f"## {count(samples)} samples, interrupted halfway",
+        "",
+        f"{number((size or 0) / 1e9)} GB, {count(exported)} samples fit; {count(workers)} workers. "
+        f"Of the shards {count(record.value('large', 'resumed', 'shards'))} were there when the "
+        f"run went on; every byte was verified. Largest process: "
+        f"{number(record.value('large', 'largest process', 'peak'))} MB.",
+        "",
+    ]
+    rows = [
+        (name, number(record.value("large", name, "seconds")))
+        for name in record.names("large", "seconds")
+    ]
+    return [*lines, *table(("", "seconds"), rows)]
+
+
 def captions(record: Record) -> list[str]:
     """Captions applied and imported."""
     names = record.names("captions", "rate")
@@ -246,8 +285,9 @@ def others(record: Record) -> list[str]:
 
 
 _TOLD = (
-    "transcode/", "resize/", "export", "workers", "scan", "memory", "plan", "captions", "startup",
-    "stage/read", "stage/encode", "stage/around", "stage/decode", "stage/chroma/",
+    "transcode/", "resize/", "export", "workers", "scan", "memory", "plan", "totals", "large",
+    "captions", "startup", "stage/read", "stage/encode", "stage/around", "stage/decode",
+    "stage/chroma/",
 )  # fmt: skip
 """Benchmarks that other sections of the page show, by the start of their names."""
 
@@ -274,6 +314,7 @@ SECTIONS: tuple[Callable[[Record], list[str]], ...] = (
     scan,
     memory,
     plan,
+    scale,
     captions,
     startup,
     decode,

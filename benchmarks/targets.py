@@ -15,6 +15,7 @@ from .exports import exporter
 from .record import Record, number, times
 from .runs.captions import APPLY, IMPORT, IN_MEMORY, LOOP
 from .runs.memory import LARGE, MANY
+from .runs.totals import FINISH, PAGE
 
 Measured = Callable[[Record], float | None]
 
@@ -190,6 +191,24 @@ TARGETS: tuple[Target, ...] = (
         more=False,
     ),
     Target(
+        "meta/, card and manifest of the same rows, peak memory",
+        3000,
+        2000,
+        _value("totals", FINISH, "peak"),
+        _unit("MB"),
+        bounds.totals(FINISH),
+        more=False,
+    ),
+    Target(
+        "page of their report, peak memory",
+        3000,
+        2000,
+        _value("totals", PAGE, "peak"),
+        _unit("MB"),
+        bounds.totals(PAGE),
+        more=False,
+    ),
+    Target(
         "captions applied to 100,000 samples, one core, on the disk of this machine",
         500,
         1000,
@@ -206,10 +225,18 @@ TARGETS: tuple[Target, ...] = (
         bounds.captions(IN_MEMORY),
     ),
     Target(
-        "the same against a loop of webdataset and TarWriter, processor time",
+        "the same on one core against a loop of webdataset and TarWriter, processor time",
         10.0,
         15.0,
         _ratio("captions", "cpu", APPLY + IN_MEMORY, LOOP + IN_MEMORY),
+        times,
+        bounds.captions(IN_MEMORY),
+    ),
+    Target(
+        "the same on all cores, against the loop, which runs on one; wall time",
+        10.0,
+        15.0,
+        _ratio("captions", "rate", f"{APPLY}, all cores{IN_MEMORY}", LOOP + IN_MEMORY),
         times,
         bounds.captions(IN_MEMORY),
     ),

@@ -57,11 +57,13 @@ class Headers:
         """Header, content and padding of a sample's members, in the order of format.MEMBERS."""
         blocks: list[bytes] = []
         for suffix, content in zip(MEMBERS, members, strict=True):
-            blocks.append(self.header(f"{key}.{suffix}".encode(), len(content)))
-            blocks.append(content)
-            if padding := _PADDING[len(content) % TAR_BLOCK]:
-                blocks.append(padding)
+            blocks += self.member(key, suffix, content)
         return blocks
+
+    def member(self, key: str, suffix: str, content: bytes) -> tuple[bytes, bytes, bytes]:
+        """Header, content and padding of one member of a sample; the padding may be empty."""
+        header = self.header(f"{key}.{suffix}".encode(), len(content))
+        return header, content, _PADDING[len(content) % TAR_BLOCK]
 
 
 def write_all(fd: int, blocks: Sequence[bytes | memoryview]) -> int:

@@ -25,6 +25,7 @@ from fastbucket.captions.store import Sample, Store
 from fastbucket.captions.text import clean
 from fastbucket.cli import cli
 from fastbucket.format import APPLYING, CAPTIONS, STATE
+from fastbucket.repack.staging import Staging
 from fastbucket.state import State
 from fastbucket.verification import verify
 
@@ -737,10 +738,11 @@ def test_an_interrupted_apply_is_known(out):
     check(out)
 
 
-def test_a_resumed_run_finds_that_shards_are_lost(out):
-    """And does not call their samples dropped where none was to be."""
+@pytest.mark.parametrize("missing", ["keep", "drop"])
+def test_a_resumed_run_finds_that_shards_are_lost(out, missing):
+    """And does not call their samples dropped, whatever else was to be."""
     (out / APPLYING).parent.mkdir(parents=True)
-    (out / APPLYING).write_text(json.dumps({"priority": ["caption_source"], "missing": "keep"}))
+    (out / APPLYING).write_text(json.dumps({"priority": ["caption_source"], "missing": missing}))
     lost = exported.shards(out)[-1]
     lost.unlink()
     before = exported.manifest(out)
@@ -748,6 +750,33 @@ def test_a_resumed_run_finds_that_shards_are_lost(out):
         application.apply(out)
     assert exported.manifest(out) == before
     assert not verify(out, fast=True, workers=1).ok
+
+
+def test_dropped_samples_are_told_from_lost_ones(out, monkeypatch):
+    """Of a run that was interrupted behind its first bucket: those are known, others are not."""
+    keys = keys_of(out)
+    put(out, GEMINI, dict.fromkeys(keys[::2], "words"))
+    real, done = Staging.conclude, []
+
+    def conclude(self, made, *rest):
+        if done:
+            raise KeyboardInterrupt
+        done.extend(made)
+        real(self, made, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Staging, "conclude", conclude)
+        with pytest.raises(KeyboardInterrupt):
+            application.apply(out, [GEMINI], "drop", workers=1)
+    shutil.copytree(out, lost := out.with_name("lost"))
+    victim = next(path for path in exported.shards(lost) if path.parent.name not in done)
+    victim.unlink()
+    with pytest.raises(RunError, match="is in no shard, and nobody removed it"):
+        application.apply(lost, workers=1)
+    report = application.apply(out, workers=1)
+    assert (report.resumed, report.samples) == (True, len(keys[::2]))
+    assert exported.manifest(out)["counts"]["dropped"]["no_caption"] == len(keys) - len(keys[::2])
+    check(out)
 
 
 def test_what_an_interrupted_run_left_is_swept(out):

@@ -48,6 +48,16 @@ def test_two_streams_do_not_touch_each_other():
 
 
 @needs_sha
+@pytest.mark.parametrize("size", [0, 1, 54, 55, 56, 63])
+def test_an_end_that_is_no_whole_step(size):
+    """On both sides of the nine bytes that close a hash."""
+    ours, end = sha256.Sha256(), random_bytes(size, 1)
+    ours.update(piece := random_bytes(128))
+    assert ours.hexdigest(end) == hashlib.sha256(bytes(piece) + bytes(end)).hexdigest()
+    assert ours.hexdigest() == hashlib.sha256(piece).hexdigest()
+
+
+@needs_sha
 def test_the_length_of_long_streams():
     """Past 2^32 bits, where the length takes a fifth byte."""
     piece = random_bytes(1 << 20)

@@ -1,10 +1,13 @@
-"""Measures one contender, in this process, on the images of a corpus; prints one JSON object.
+"""One contender, in this process, on the images of a corpus.
 
-    python -m benchmarks.contenders pillow_simd CORPUS speed|resize|quality
+    python -m benchmarks.contenders pillow_simd CORPUS speed|resize
+    python -m benchmarks.contenders pillow_simd CORPUS quality
 
-`speed` and `resize` go over the images twice, after a warm-up on other images. In the first pass
+`speed` and `resize` work when they are told to (`turns.py` has the other end): after a warm-up on
+images that are there for nothing else they say how many images there are, and then answer every
+line `start stop` with the seconds of each of these images. In the first pass over the images
 everything that depends on an image's size is new (weights, say), in the second it has been met:
-real sources lie between. The first is the one that is compared.
+real sources lie between. `quality` prints one JSON object and ends.
 """
 
 from __future__ import annotations
@@ -31,63 +34,60 @@ IDENTICAL_DB = 100.0
 """PSNR that counts for pixels without any difference; its own formula gives infinity."""
 
 Images = list[tuple[bytes, Plan]]
+Part = Callable[[Any, bytes, Plan], float]
 
 
 def main() -> None:
     name, folder, what = sys.argv[1:]
-    module = contender(name)
-    images = list(Corpus(Path(folder)).images())
-    found = MEASURES[what](module, images, Corpus(Path(folder)))
-    found["versions"] = versions(getattr(module, "DISTRIBUTIONS", ()))
-    if hasattr(module, "versions"):
-        found["versions"].update(module.versions())
-    print(json.dumps(found))
+    module, corpus = contender(name), Corpus(Path(folder))
+    images = list(corpus.images())
+    if what == "quality":
+        _say(quality(module, images, corpus) | {"versions": _versions(module)})
+    else:
+        _answer(module, PARTS[what], images)
 
 
-def speed(module: Any, images: Images, corpus: Corpus) -> dict[str, Any]:
-    """Seconds of the whole job, a value an image."""
-
-    def once(data: bytes, plan: Plan) -> float:
-        if hasattr(module, "prepare"):
-            module.prepare(data, plan)
-        start = time.perf_counter()
-        jpeg = module.transcode(data, plan)
-        seconds = time.perf_counter() - start
-        check(module.NAME, jpeg, plan)
-        own: float = module.seconds() if hasattr(module, "seconds") else seconds
-        return own
-
-    return _passes(once, images)
+def _say(answer: Any) -> None:
+    print(json.dumps(answer), flush=True)
 
 
-def resize(module: Any, images: Images, corpus: Corpus) -> dict[str, Any]:
-    """Seconds of resize and crop alone."""
-
-    def once(data: bytes, plan: Plan) -> float:
-        pixels = module.decode(data, plan)
-        start = time.perf_counter()
-        module.resize(pixels, plan)
-        return time.perf_counter() - start
-
-    return _passes(once, images)
+def _versions(module: Any) -> dict[str, str]:
+    found = versions(getattr(module, "DISTRIBUTIONS", ()))
+    return {**found, **(module.versions() if hasattr(module, "versions") else {})}
 
 
-def _passes(once: Callable[[bytes, Plan], float], images: Images) -> dict[str, Any]:
+def _answer(module: Any, once: Part, images: Images) -> None:
+    """Seconds of images, as they are asked for; {seconds: [...], waited: for the core}."""
     for data, plan in images[::WARM_UP]:
-        once(data, plan)
+        once(module, data, plan)
     rest = [image for number, image in enumerate(images) if number % WARM_UP] or images
     gc.collect()
-    waited, start = waiting(), time.perf_counter()
-    first = [once(data, plan) for data, plan in rest]
-    waited, wall = waiting() - waited, time.perf_counter() - start
-    second = [once(data, plan) for data, plan in rest]
-    return {
-        "ms": 1e3 * statistics.fmean(first),
-        "ms_again": 1e3 * statistics.fmean(second),
-        "waited": waited / wall,
-        "images": len(rest),
-        "megapixels": statistics.fmean(p.source[0] * p.source[1] / 1e6 for _, p in rest),
-    }
+    _say({"images": len(rest), "versions": _versions(module)})
+    for line in sys.stdin:
+        start, stop = map(int, line.split())
+        before = waiting()
+        seconds = [once(module, data, plan) for data, plan in rest[start:stop]]
+        _say({"seconds": seconds, "waited": waiting() - before})
+
+
+def speed(module: Any, data: bytes, plan: Plan) -> float:
+    """Seconds of the whole job."""
+    if hasattr(module, "prepare"):
+        module.prepare(data, plan)
+    start = time.perf_counter()
+    jpeg = module.transcode(data, plan)
+    seconds = time.perf_counter() - start
+    check(module.NAME, jpeg, plan)
+    own: float = module.seconds() if hasattr(module, "seconds") else seconds
+    return own
+
+
+def resize(module: Any, data: bytes, plan: Plan) -> float:
+    """Seconds of resize and crop alone."""
+    pixels = module.decode(data, plan)
+    start = time.perf_counter()
+    module.resize(pixels, plan)
+    return time.perf_counter() - start
 
 
 def waiting() -> float:
@@ -141,11 +141,7 @@ def check(name: str, jpeg: bytes, plan: Plan) -> None:
         raise ValueError(f"{name} made {found} of {plan.name}, not {plan}")
 
 
-MEASURES: dict[str, Callable[[Any, Images, Corpus], dict[str, Any]]] = {
-    "speed": speed,
-    "resize": resize,
-    "quality": quality,
-}
+PARTS: dict[str, Part] = {"speed": speed, "resize": resize}
 
 
 if __name__ == "__main__":

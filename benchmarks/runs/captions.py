@@ -108,7 +108,7 @@ def make(out: str, samples: int) -> None:
     from fastbucket.captions import workspace
     from fastbucket.captions.store import Store
     from fastbucket.fill import Final
-    from fastbucket.format import META, shard_path
+    from fastbucket.format import META, STATE, shard_path
     from fastbucket.shard import ShardFile
     from fastbucket.tar import Headers
 
@@ -147,7 +147,9 @@ def make(out: str, samples: int) -> None:
         "0" * 16, recipe, 1, source, {}, manifest.bucket_facts(
             buckets("sdxl", 512, 32), finals), [],
     )  # fmt: skip
-    card.write(root, card.card(facts, []))
+    (root / STATE).mkdir()
+    card.renew(root, None, facts)
+    shutil.rmtree(root / STATE)
     manifest.write(root, facts)
     workspace.init(root)
     with Store.open(root) as store:

@@ -46,10 +46,10 @@ def main() -> None:
 
 def measure(folder: str, archives: int, state: str) -> dict[str, Any]:
     """Seconds by part, rows, and memory in MB."""
-    _phantom()
+    phantom()
     from fastbucket import Recipe, catalogue, planning
 
-    watch = _Watch()
+    watch = Watch()
     clock = [time.perf_counter()]
     tables = [
         catalogue.read(catalogues.path(Path(folder), number), catalogues.STAMP)
@@ -74,7 +74,7 @@ def measure(folder: str, archives: int, state: str) -> dict[str, Any]:
 
 
 def profile(folder: str, archives: int) -> list[tuple[str, float]]:
-    _phantom()
+    phantom()
     from fastbucket import Recipe, catalogue, planning
 
     def work() -> None:
@@ -88,28 +88,29 @@ def profile(folder: str, archives: int) -> list[tuple[str, float]]:
     return profiled.top(work)
 
 
-def _phantom() -> None:
+def phantom() -> None:
+    """Plans read from tars that are not there."""
     from fastbucket.sources import KINDS
 
     KINDS["tar"] = catalogues.Phantom  # type: ignore[assignment]
 
 
-class _Watch:
+class Watch:
     """The largest memory without mapped files, in MB, by a thread that looks every 50 ms."""
 
     def __init__(self) -> None:
-        self._largest, self._ended = 0.0, threading.Event()
+        self.largest, self._ended = 0.0, threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
         if os.path.exists("/proc/self/status"):
             self._thread.start()
 
     def _look(self) -> None:
         while not self._ended.wait(0.05):
-            self._largest = max(self._largest, process.memory()["RssAnon"])
+            self.largest = max(self.largest, process.memory()["RssAnon"])
 
     def end(self) -> float:
         self._ended.set()
-        return self._largest
+        return self.largest
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Bytes in memory to JPEG bytes in memory, one core: all contenders on the same images.
 
-Every contender and every round has a fresh process on one core; the rounds are interleaved (A B C,
-A B C, ...), so that what the machine does meanwhile meets all of them. `ms` is of the first pass
-over the images, `ms_again` of the second, see contenders/__main__. Also the resize and crop alone,
-where a contender has that as a part, and the quality.
+Every round has a fresh process for everyone, all on one core, and they take turns of a few images
+(`turns.py`), so that what the machine does meanwhile meets all of them. `ms` is of the first pass
+over the images, `ms_again` of the second. Also the resize and crop alone, where a contender has
+that as a part, and the quality.
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ import sys
 from collections import defaultdict
 from typing import Any
 
-from .. import corpora, process
+from .. import corpora, process, turns
 from ..contenders import CONTENDERS, contender
 from ..corpus import Corpus
 from ..figures import Bench
 from ..options import Options, chosen, parser
 
-PHOTO_ROUNDS = 1
-"""Rounds on the photos as they are, which take five times as long as the others: one pass over 200
-images of 2 megapixels is a long one."""
+PHOTO_ROUNDS = 3
+"""Rounds on the photos as they are, which take five times as long as the others."""
 
 
 def main() -> None:
@@ -65,23 +64,25 @@ def _compare(kind: str, options: Options, names: list[str]) -> None:
 
 
 def _rounds(bench: Bench, corpus: Corpus, names: list[str], what: str, rounds: int) -> None:
-    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    commands = {name: _command(corpus, name, what) for name in names}
+    found: dict[str, list[turns.Passes]] = defaultdict(list)
     for number in range(rounds):
-        for name in names:
-            print(f"{bench.bench}: round {number + 1} of {rounds}, {name}", file=sys.stderr)
-            found[name].append(_measure(corpus, name, what))
+        print(f"{bench.bench}: round {number + 1} of {rounds}", file=sys.stderr)
+        for name, result in turns.passes(commands).items():
+            found[name].append(result)
     for name, results in found.items():
         for metric in ("ms", "ms_again"):
-            values = [result[metric] for result in results]
-            bench.show(_title(name), metric, values, "ms/image", "", results[0]["versions"])
+            values = [getattr(result, metric) for result in results]
+            bench.show(_title(name), metric, values, "ms/image", "", results[0].versions)
         if hasattr(contender(name), "seconds"):
             continue  # it works in another process, and this one has nothing to wait for
-        values = [result["waited"] for result in results]
+        values = [result.waited for result in results]
         bench.show(_title(name), "waited", values, "share of the time waiting for the core")
 
 
 def _quality(bench: Bench, corpus: Corpus, name: str) -> None:
-    found = _measure(corpus, name, "quality")
+    python, arguments = _command(corpus, name, "quality")
+    found: dict[str, Any] = json.loads(process.run(arguments, python).output)
     units = {"db": "dB", "db_worst": "dB", "db_jpeg": "dB", "bytes": "bytes/image"}
     for metric, unit in units.items():
         if found[metric] is not None:
@@ -93,11 +94,10 @@ def _title(name: str) -> str:
     return title
 
 
-def _measure(corpus: Corpus, name: str, what: str) -> dict[str, Any]:
-    python = getattr(contender(name), "PYTHON", sys.executable)
-    module = ["-m", "benchmarks.contenders", name, str(corpus.folder), what]
-    found: dict[str, Any] = json.loads(process.run(module, python).output)
-    return found
+def _command(corpus: Corpus, name: str, what: str) -> tuple[str, list[str]]:
+    """The interpreter of a contender's environment, and its arguments."""
+    python = str(getattr(contender(name), "PYTHON", sys.executable))
+    return python, ["-m", "benchmarks.contenders", name, str(corpus.folder), what]
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import groupby, islice
 from pathlib import Path
@@ -108,11 +108,10 @@ class _Application:
         self._staging = Staging(out, FOLDER)
         self._resumed = self._marker.is_file()
         usual = _of_manifest(self._facts)
-        self._dropping = True  # an interrupted run may have taken samples out already
+        self._dropped: dict[str, list[str]] = {}  # keys by proto, of the interrupted run too
         if self._resumed:
             try:
                 usual = _settings(self._marker)
-                self._dropping = usual["missing"] == "drop"
             except RunError:
                 if not (priority and missing):
                     raise
@@ -134,7 +133,9 @@ class _Application:
             if self._resumed:
                 self._progress.say("going on with an interrupted run")
                 self._staging.go_on()
-                self._settle(store, self._dropping)
+                records = self._staging.records()
+                self._dropped = {proto(bucket_id): keys for bucket_id, keys in records.items()}
+                self._settle(store)
             shards = self._shards(store)
             layouts = self._layouts(store, sources, shards)
             commit.make_folder(self._marker.parent)
@@ -142,15 +143,17 @@ class _Application:
             commit.write_text(self._marker, json.dumps(settings))
             done = self._rewrite(sources, shards, layouts)
             if self._moved:
-                self._settle(store, True)
+                self._settle(store)
             facts = self._updated_facts(store, done)
         conclude(self._out, self._facts, facts, self._marker, self._progress.say)
         return self._report(sources, done, facts)
 
-    def _settle(self, store: Store, dropping: bool) -> None:
-        """meta/ and the workspace say again where every sample is. dropping: some may be gone."""
+    def _settle(self, store: Store) -> None:
+        """meta/ and the workspace say again where every sample is. RunError where one is gone that
+        was not to be dropped."""
         found = places.from_shards(self._out)
-        places.into_meta(self._out, found, "no_caption", None if dropping else {})
+        details = {key: "" for keys in self._dropped.values() for key in keys}
+        places.into_meta(self._out, found, "no_caption", details)
         store.place(places.from_meta(self._out), stamp(self._facts))
 
     def _shards(self, store: Store) -> dict[str, list[int]]:
@@ -203,7 +206,13 @@ class _Application:
                 "nothing would be left"
             )
         samples = {bucket_id: sum(counts) for bucket_id, counts in shards.items()}
-        return layout.layouts(samples, without, size, self._bases)
+        leaving = {
+            bucket_id: [(sample.shard, sample.position) for sample in gone]
+            for bucket_id, gone in without.items()
+        }
+        for bucket_id, gone in without.items():
+            self._dropped.setdefault(proto(bucket_id), []).extend(sample.key for sample in gone)
+        return layout.layouts(samples, leaving, size, self._bases)
 
     def _rewrite(
         self,
@@ -229,7 +238,7 @@ class _Application:
         for name, those in together.items():
             self._moved = True
             if not waiting[name]:
-                self._staging.conclude(those)
+                self._conclude(name, those)
         total = sum(len(job.pieces) if job.pieces else 0 for job in jobs)
         total += sum(shards[job.bucket_id][job.number] for job in jobs if job.pieces is None)
         self._progress.phase("apply", total, "samples")
@@ -248,10 +257,15 @@ class _Application:
                     name = proto(job.bucket_id)
                     waiting[name] -= 1
                     if not waiting[name]:
-                        self._staging.conclude(together[name])
+                        self._conclude(name, together[name])
         for finished in done.values():
             finished.sort(key=lambda rewritten: rewritten.final.number)
         return done
+
+    def _conclude(self, name: str, made: Mapping[str, layout.Layout]) -> None:
+        """A bucket, at all bases, without its samples, and in its journal who they were: whoever
+        goes on after an interruption can tell them from samples that are lost."""
+        self._staging.conclude(made, dict.fromkeys(made, self._dropped[name]))
 
     def _groups(self, jobs: Sequence[Job], layouts: Container[str]) -> Iterator[list[Job]]:
         """What a worker does at a time: two shards of a bucket, which are of a size, as their hash

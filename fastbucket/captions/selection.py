@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from ..errors import RunError
 from .rewrite import Chosen
@@ -33,15 +34,23 @@ def chosen(store: Store, priority: Sequence[str], named: bool) -> list[Chosen]:
     ]
 
 
-def without_caption(store: Store, sources: Sequence[Chosen]) -> dict[str, list[tuple[int, int]]]:
-    """(shard, position) of the samples that none of the sources has a caption of, by bucket."""
+class Sample(NamedTuple):
+    """A sample that is to go, and where it stands in its bucket."""
+
+    key: str
+    shard: int
+    position: int
+
+
+def without_caption(store: Store, sources: Sequence[Chosen]) -> dict[str, list[Sample]]:
+    """The samples that none of the sources has a caption of, by bucket, in their order."""
     ids = ", ".join(str(source.source_id) for source in sources)
     rows = store.query(
-        "SELECT bucket_id, shard, position FROM samples s WHERE shard >= 0 AND NOT EXISTS (SELECT "
-        f"1 FROM captions c WHERE c.source_id IN ({ids}) AND c.sample_id = s.id AND "
+        "SELECT bucket_id, key, shard, position FROM samples s WHERE shard >= 0 AND NOT EXISTS "
+        f"(SELECT 1 FROM captions c WHERE c.source_id IN ({ids}) AND c.sample_id = s.id AND "
         "c.status = 'ok') ORDER BY bucket_id, shard, position"
     )
-    found: dict[str, list[tuple[int, int]]] = {}
-    for bucket_id, shard, position in rows:
-        found.setdefault(bucket_id, []).append((shard, position))
+    found: dict[str, list[Sample]] = {}
+    for bucket_id, *sample in rows:
+        found.setdefault(bucket_id, []).append(Sample(*sample))
     return found

@@ -164,16 +164,21 @@ class Sha256:
             raise ValueError(f"pieces of {len(piece)} and of {len(other_piece)} bytes")
         _update_both(self._state, self._taken(piece), other._state, other._taken(other_piece))
 
-    def hexdigest(self) -> str:
-        end = np.zeros(BLOCK, np.uint8)
-        end[0] = 0x80
-        end[-8:] = np.frombuffer((8 * self._size).to_bytes(8, "big"), np.uint8)
+    def hexdigest(self, end: bytes | memoryview = b"") -> str:
+        """Of all that came, and of `end` behind it, which may be of any size. More may follow what
+        came before."""
+        size = self._size + len(end)
+        last = b"".join(
+            (end, b"\x80", bytes(-(len(end) + 9) % BLOCK), (8 * size).to_bytes(8, "big"))
+        )
         state = self._state.copy()
-        _update(state, end)
-        return str(state.astype(">u4").tobytes().hex())
+        _update(state, np.frombuffer(last, np.uint8))
+        return str(state.byteswap().tobytes().hex())
 
     def _taken(self, piece: bytes | memoryview) -> np.ndarray:
         if len(piece) % BLOCK:
             raise ValueError(f"{len(piece)} bytes are no whole blocks of {BLOCK}")
         self._size += len(piece)
-        return np.frombuffer(piece, np.uint8)
+        taken = np.frombuffer(piece, np.uint8)
+        taken.flags.writeable = False  # numba compiles for either; of bytes they are not
+        return taken
