@@ -11,15 +11,25 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from .buckets import CHOICES, FAMILIES
+from .buckets import CHOICES, FAMILIES, Bucket, Shape, protos, scaled
 from .crop import CROPS
 from .errors import RunError
 from .format import CAPTION_SOURCE, IMAGE_MODES
+from .geometry import Size
 from .subsampling import POLICIES
 
 
-def _option(default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:
-    return field(default=default, metadata={"help": help, "choices": choices})
+def _option(
+    default: Any,
+    help: str,
+    choices: tuple[str, ...] = (),
+    later: bool = False,
+    only_with: tuple[str, str] = ("", ""),
+) -> Any:
+    """later: not of the first recipes, and so not in the JSON while it has its default.
+    only_with: another field and the value of it without which this one would do nothing."""
+    facts = {"help": help, "choices": choices, "later": later, "only_with": only_with}
+    return field(default=default, metadata=facts)
 
 
 @dataclass(frozen=True)
@@ -32,15 +42,56 @@ class Recipe:
     base_resolution: int = _option(512, "Base resolution in pixels: buckets have about its square.")
     divisible: int = _option(32, "Target sides are multiples of this many pixels.")
     family: str = _option("sdxl", "Family of proto buckets.", tuple(FAMILIES))
+    sizes: tuple[str, ...] = _option(
+        (),
+        "Family list: its sizes in pixels at base_resolution, WxH, the first wins a tie.",
+        later=True,
+        only_with=("family", "list"),
+    )
+    grid_step: int = _option(
+        64,
+        "Family grid: sides are multiples of this many pixels at base_resolution.",
+        later=True,
+        only_with=("family", "grid"),
+    )
+    grid_min_side: int = _option(
+        0,
+        "Family grid: shortest side in pixels; 0: half of base_resolution.",
+        later=True,
+        only_with=("family", "grid"),
+    )
+    grid_max_side: int = _option(
+        0,
+        "Family grid: longest side in pixels; 0: twice base_resolution.",
+        later=True,
+        only_with=("family", "grid"),
+    )
     choice: str = _option("short_long", "Rule that chooses the bucket.", tuple(CHOICES))
     too_small_policy: str = _option(
         "drop", "What becomes of a sample that would need upsampling.", ("drop", "next_bucket")
     )
     next_bucket_max_crop: float = _option(
-        0.25, "With next_bucket: largest share of the source's area that may be cropped."
+        0.25,
+        "With next_bucket, and for merged samples: largest share of the source's area that may be "
+        "cropped.",
+    )
+    min_bucket: int = _option(
+        0, "Buckets with fewer planned samples than this are rare; 0: none is.", later=True
+    )
+    rare_bucket_policy: str = _option(
+        "merge",
+        "Samples of rare buckets go to the nearest other that they fit, or are dropped.",
+        ("merge", "drop"),
+        later=True,
     )
     max_pixels: int = _option(178_000_000, "Samples with more pixels than this are dropped.")
     image_mode: str = _option("reencode_jpeg", "Transcode, or store source JPEGs.", IMAGE_MODES)
+    passthrough_other: str = _option(
+        "reencode",
+        "With passthrough_jpeg: what becomes of images that are no plain JPEG.",
+        ("reencode", "drop"),
+        later=True,
+    )
     fidelity: str = _option(
         "fast", "fast: shrink-on-load where it leaves 2x to the resize.", ("fast", "exact")
     )
@@ -97,8 +148,38 @@ class Recipe:
             raise RunError(f"allowed_corners: {self.allowed_corners} is no list of 0, 1, 2, 3")
         if len(self.carry) > 1 and {"auto", "none"} & set(self.carry):
             raise RunError(f"carry: auto and none stand alone, not in {', '.join(self.carry)}")
+        for f in fields(self):
+            other, value = f.metadata["only_with"]
+            if other and getattr(self, f.name) != f.default and getattr(self, other) != value:
+                raise RunError(f"{f.name}: only with {other} {value}, not {getattr(self, other)}")
+        self.protos()
+
+    def protos(self) -> tuple[Size, ...]:
+        """The sizes of the family at base 1024, in list order."""
+        return protos(
+            self.family,
+            Shape(
+                self.base_resolution,
+                self.divisible,
+                self.sizes,
+                self.grid_step,
+                self.grid_min_side,
+                self.grid_max_side,
+            ),
+        )
+
+    def buckets(self, base: int = 0) -> tuple[Bucket, ...]:
+        """The buckets in list order, their targets at `base`; 0: at base_resolution."""
+        return scaled(self.protos(), base or self.base_resolution, self.divisible)
 
     def to_json(self) -> dict[str, Any]:
+        """All fields, but for later ones that have their default: a recipe that uses none of those
+        is to this version what it was to earlier ones, in its hash and in its manifest."""
+        unused = {f.name for f in fields(self) if f.metadata["later"]}
+        unused = {name for name in unused if getattr(self, name) == getattr(Recipe, name)}
+        return {name: value for name, value in self._values().items() if name not in unused}
+
+    def _values(self) -> dict[str, Any]:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
     @classmethod
@@ -124,14 +205,18 @@ class Recipe:
 
     def difference(self, other: Recipe) -> list[str]:
         """The fields in which `other` differs, one line each: `quality: 95 -> 90`."""
-        mine, theirs = self.to_json(), other.to_json()
+        mine, theirs = self._values(), other._values()
         return [f"{k}: {mine[k]} -> {theirs[k]}" for k in mine if mine[k] != theirs[k]]
 
 
 _RANGES: tuple[tuple[str, float, float], ...] = (
     ("base_resolution", 32, 8192),
     ("divisible", 1, 512),
+    ("grid_step", 1, 512),
+    ("grid_min_side", 0, 65_500),
+    ("grid_max_side", 0, 65_500),
     ("next_bucket_max_crop", 0.0, 1.0),
+    ("min_bucket", 0, 1 << 40),
     ("max_pixels", 1, 1 << 40),
     ("quality", 1, 100),
     ("adaptive_scale_threshold", 0.0, 1.0),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .. import __version__
-from ..buckets import FAMILIES, Bucket, buckets
+from ..buckets import Bucket
 from ..errors import RunError
 from ..format import DROP_REASONS, FORMAT, MANIFEST, MANIFEST_FIELDS, shard_path
 from ..recipe import Recipe
@@ -131,7 +131,8 @@ def _unpruned(counts: Any) -> Any:
 def _recipe(manifest: dict[str, Any], note: Callable[[str], None]) -> Recipe | None:
     """The recipe; None, and a note of why, where it is none.
 
-    An older version knew fewer fields: what it did not know has its default.
+    An older version knew fewer fields: what it did not know has its default, and so has what this
+    one leaves out.
     """
     values = manifest.get("recipe")
     if type(values) is not dict:
@@ -139,9 +140,11 @@ def _recipe(manifest: dict[str, Any], note: Callable[[str], None]) -> Recipe | N
         return None
     software = manifest.get("software")
     ours = not isinstance(software, dict) or software.get("fastbucket") == __version__
-    names = [field.name for field in fields(Recipe)]
-    if not ours:
-        names = [name for name in names if name in values]
+    names = [
+        field.name
+        for field in fields(Recipe)
+        if field.name in values or (ours and not field.metadata["later"])
+    ]
     for text in order_flaws(list(values), names, "recipe"):
         note(text)
     known = {name: values[name] for name in names if name in values}
@@ -150,7 +153,7 @@ def _recipe(manifest: dict[str, Any], note: Callable[[str], None]) -> Recipe | N
         if field.name in known:
             shape: Any = type(field.default)
             if isinstance(field.default, tuple):
-                shape = [type(field.default[0])]
+                shape = [type(field.default[0]) if field.default else str]
             elif shape is float and type(known[field.name]) is int:
                 shape = int  # 1 for 1.0
             wrong += flaws(known[field.name], shape, f"recipe.{field.name}")
@@ -185,7 +188,7 @@ def _recipe_flaws(manifest: dict[str, Any], recipe: Recipe) -> Iterator[str]:
         "missing_caption_policy": _missing_caption_policy(manifest, recipe),
         "too_small_policy": recipe.too_small_policy,
         "export_settings": {"shard_size": recipe.shard_size, "workers": workers},
-        "proto_buckets_1024": [{"width": w, "height": h} for w, h in FAMILIES[recipe.family]],
+        "proto_buckets_1024": [{"width": w, "height": h} for w, h in recipe.protos()],
     }
     for name, value in expected.items():
         # Compared as text: true is not 1, and the order of keys counts.
@@ -230,7 +233,7 @@ def _shards(
     entries: list[dict[str, Any]], recipe: Recipe, note: Callable[[str], None]
 ) -> list[ListedShard]:
     """The shards of all buckets that the recipe has; the rest is noted."""
-    family = {b.id: b for b in buckets(recipe.family, recipe.base_resolution, recipe.divisible)}
+    family = {bucket.id: bucket for bucket in recipe.buckets()}
     shards: list[ListedShard] = []
     met: set[str] = set()
     for entry in entries:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
-from ..buckets import CHOICES, Bucket, buckets, min_crop
+from ..buckets import CHOICES, Bucket, min_crop
 from ..crop import CROPS
 from ..format import IMAGE_MODES, sample_key
 from ..geometry import Size, cover
@@ -21,11 +21,16 @@ _SCALE_POLICIES = ("adaptive_scale", "444", "422", "420")
 
 
 class Placement:
-    """Where samples of one recipe belong, and what their JSON must say of it."""
+    """Where samples of one recipe belong, and what their JSON must say of it.
 
-    def __init__(self, recipe: Recipe) -> None:
+    there: ids of the buckets that the export has; those that it lacks may have been rare.
+    """
+
+    def __init__(self, recipe: Recipe, there: Collection[str] = ()) -> None:
         self._recipe = recipe
-        self._buckets = buckets(recipe.family, recipe.base_resolution, recipe.divisible)
+        self._buckets = recipe.buckets()
+        merges = recipe.min_bucket and recipe.rare_bucket_policy == "merge"
+        self._there = frozenset(there) if merges else None
         self._by_id = {bucket.id: bucket for bucket in self._buckets}
         # Photos come in few sizes: most choices have been made before.
         self.chosen = lru_cache(maxsize=1 << 16)(self._choose)
@@ -41,6 +46,8 @@ class Placement:
         if mode != _REENCODE and mode != recipe.image_mode:
             yield f"image_mode is {mode!r}, the recipe says {recipe.image_mode}"
             return
+        if (mode, recipe.passthrough_other) == (_REENCODE, "drop") and mode != recipe.image_mode:
+            yield f"image_mode is {mode!r}, and passthrough_other is drop"
         source = Size(document["source_w"], document["source_h"])
         if min(source) <= 0:
             yield f"source of {source.width}x{source.height} pixels"
@@ -107,13 +114,22 @@ class Placement:
             or (w >= h) == (bucket.target.width > bucket.target.height)
         ]
         best = self._nearest(size, mine)
-        if best is not None and _fits(size, best.target):
-            return best
-        if recipe.too_small_policy != "next_bucket":
-            return None
-        fitting = [bucket for bucket in mine if _fits(size, bucket.target)]
+        if best is not None and not _fits(size, best.target):
+            best = None
+            if recipe.too_small_policy == "next_bucket":
+                best = self._next(size, mine)
+        if best is not None and self._there is not None and best.id not in self._there:
+            # It was rare. A bucket that has vanished since, its samples damaged or pruned, was
+            # nobody's choice here: the nearest of more is the nearest of those that are left.
+            best = self._next(size, [bucket for bucket in mine if bucket.id in self._there])
+        return best
+
+    def _next(self, size: Size, among: Sequence[Bucket]) -> Bucket | None:
+        """The nearest bucket that the source fits and that crops no more than is allowed."""
+        w, h = size
+        fitting = [bucket for bucket in among if _fits(size, bucket.target)]
         areas = [min_crop(w, h, *bucket.target) for bucket in fitting]  # exact, as (n, d)
-        limit = recipe.next_bucket_max_crop
+        limit = self._recipe.next_bucket_max_crop
         spared = [b for b, (n, d) in zip(fitting, areas, strict=True) if n <= limit * d * w * h]
         return self._nearest(size, spared)
 

@@ -65,9 +65,11 @@ class SampleCheck:
         caption_priority: Sequence[str],
         caption_sources: Iterable[tuple[int, str]],
         fast: bool,
+        buckets: Iterable[str] = (),
     ) -> None:
+        """buckets: ids of those that the export has."""
         self._recipe = recipe
-        self._placement = Placement(recipe)
+        self._placement = Placement(recipe, frozenset(buckets))
         self._priority = list(caption_priority)
         self._sources = dict(caption_sources)
         # Captions that are applied later may leave a sample without one, the recipe's must not.
