@@ -278,7 +278,7 @@ lists = st.lists(st.tuples(multiples, multiples), min_size=1, max_size=12, uniqu
 sides = st.one_of(st.integers(1, 1400), multiples, st.integers(1, 60_000))
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(
     lists,
     st.lists(st.tuples(sides, sides), min_size=1, max_size=8),
