@@ -71,8 +71,13 @@ DROP_REASONS = (
     "duplicate",  # same source bytes as an earlier sample
     "undecodable",  # header fine, pixels truncated or damaged
     "decoder_crash",  # ended or stalled its process three times, twice of it alone
+    "rare_bucket",  # only with min_bucket: its bucket has too few samples, and no other takes it
+    "no_plain_jpeg",  # only with passthrough_jpeg and passthrough_other: drop
+    "no_bucket",  # the family has no bucket of its orientation
 )
-"""Index = code in the catalogue; the order is that in which reasons are tried."""
+"""Index = code in the catalogue, which outlives a version: so new ones stand at the end, wherever
+they are tried. In order: excluded, the header (no_image to too_many_pixels, no_plain_jpeg), the
+bucket (no_bucket, too_small), no_caption, duplicate, rare_bucket, the pixels."""
 
 INPUT_ERRORS = ("unreadable", "undecodable", "decoder_crash")
 """Reasons that speak of damage; they count against --max-errors."""

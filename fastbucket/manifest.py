@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from . import __version__, commit
-from .buckets import FAMILIES, Bucket
+from .buckets import Bucket
 from .catalogue import Archive, broken
 from .errors import RunError
 from .fill import Final
@@ -127,7 +127,7 @@ def make(
         "too_small_policy": recipe.too_small_policy,
         "export_settings": {"shard_size": recipe.shard_size, "workers": workers},
         "proto_buckets_1024": [
-            {"width": width, "height": height} for width, height in FAMILIES[recipe.family]
+            {"width": width, "height": height} for width, height in recipe.protos()
         ],
         "recipe": recipe.to_json(),
         "source": source,

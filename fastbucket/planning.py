@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 
 from . import commit, dedup, sidecar
-from .buckets import Bucket, ladder
-from .catalogue import Archive, broken, column, text
+from .buckets import Bucket
+from .catalogue import KIND, Archive, broken, column, text
 from .errors import RunError
 from .format import DROP_REASONS, image_id, sample_key
 from .progress import Progress, Silent
@@ -170,10 +170,12 @@ def make(
     pixels = width.astype(np.int64) * height
     reason[readable & (pixels > recipe.max_pixels)] = REASON["too_many_pixels"]
     del pixels
+    if recipe.image_mode == "passthrough_jpeg" and recipe.passthrough_other == "drop":
+        reason[(reason == 0) & (whole("kind") != KIND["jpeg"])] = REASON["no_plain_jpeg"]
 
     from .kernels.fit import fit_bases  # numba: not for workers, who only read what is planned
 
-    bases = ladder(recipe.family, recipe.bases, recipe.divisible)
+    bases = recipe.ladder()
     bucket, level = fit_bases(
         np.where(reason == 0, width, 0),
         np.where(reason == 0, height, 0),
@@ -182,6 +184,7 @@ def make(
         recipe.too_small_policy == "next_bucket",
         recipe.next_bucket_max_crop,
     )
+    reason[(reason == 0) & (bucket < 0)] = REASON["no_bucket"]
     reason[(reason == 0) & (level == 0)] = REASON["too_small"]
     listed = np.zeros(reason.size, np.bool_)
     if excluded:
@@ -213,6 +216,8 @@ def make(
         )
         repeats = rows[repeated]
         reason[repeats[~listed[repeats]]] = REASON["duplicate"]
+    if recipe.min_bucket:
+        _clear_rare(reason, bucket, width, height, bases[0], recipe, progress or Silent())
 
     kept = np.flatnonzero(reason == 0)
     order = kept[np.lexsort((-level[kept].astype(np.int16), bucket[kept]))]  # which is stable
@@ -236,6 +241,47 @@ def make(
             ),
         ),
     )
+
+
+def _clear_rare(
+    reason: np.ndarray,
+    bucket: np.ndarray,
+    width: np.ndarray,
+    height: np.ndarray,
+    family: Sequence[Bucket],
+    recipe: Recipe,
+    progress: Progress,
+) -> None:
+    """Move the samples of rare buckets, or drop them: changes reason and bucket.
+
+    Which are rare is decided once, by what is planned for them now: a bucket that takes others in
+    was large enough before, and none becomes so by merging.
+    """
+    from .kernels.fit import ONLY_NEXT, fit
+
+    rows = np.flatnonzero(reason == 0)
+    counts = np.bincount(bucket[rows], minlength=len(family))
+    is_rare = (counts > 0) & (counts < recipe.min_bucket)
+    large = np.flatnonzero(counts >= recipe.min_bucket)
+    rows = rows[is_rare[bucket[rows]]]
+    moved = np.zeros(rows.size, np.bool_)
+    if recipe.rare_bucket_policy == "merge" and rows.size and large.size:
+        to, moved = fit(
+            width[rows],
+            height[rows],
+            tuple(family[at] for at in large.tolist()),
+            recipe.choice,
+            ONLY_NEXT,
+            recipe.next_bucket_max_crop,
+        )
+        bucket[rows[moved]] = large[to[moved]]
+    reason[rows[~moved]] = REASON["rare_bucket"]
+    if rows.size:
+        progress.say(
+            f"{int(is_rare.sum())} of {int((counts > 0).sum())} buckets are rare, with fewer than "
+            f"{recipe.min_bucket} samples: {int(moved.sum())} of those moved to other buckets, "
+            f"{int((~moved).sum())} dropped"
+        )
 
 
 def _captioned(source: _Rows, rows: np.ndarray, field: str) -> np.ndarray:

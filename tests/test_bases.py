@@ -24,7 +24,7 @@ from test_resume import start, wait_for_shards
 
 import fastbucket
 from fastbucket import Recipe, Resources, RunError, Transcoder, gaps
-from fastbucket.buckets import CHOICES, buckets, ladder
+from fastbucket.buckets import CHOICES, Shape, buckets, ladder, protos
 from fastbucket.captions import application, workspace
 from fastbucket.captions.store import Store
 from fastbucket.draw import draw
@@ -206,7 +206,7 @@ def test_an_image_goes_to_the_bases_that_it_fits():
 def test_targets_grow_with_the_base(divisible):
     """So the bases that a sample fits are the smallest ones, whatever the rounding does."""
     bases = (64, 200, 256, 500, 512, 768, 1024)
-    families = ladder("sdxl", bases, divisible)
+    families = ladder(protos("sdxl", Shape()), bases, divisible)
     for smaller, larger in pairwise(families):
         for one, other in zip(smaller, larger, strict=True):
             assert one.proto == other.proto
@@ -224,7 +224,7 @@ def test_choice_agrees_with_the_verification(choice, policy):
         base_resolutions=(200, 256, 500), choice=choice, too_small_policy=policy,
         next_bucket_max_crop=0.3,
     )  # fmt: skip
-    families = ladder(recipe.family, recipe.bases, recipe.divisible)
+    families = recipe.ladder()
     assert len({bucket.target for bucket in families[0]}) < len(families[0])
     sizes = np.random.default_rng(0).integers(1, 1200, (1500, 2)).astype(np.int32)
     found = fit_bases(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import reference
 
-from fastbucket.buckets import CHOICES, FAMILIES, SDXL, buckets, min_crop
+from fastbucket.buckets import CHOICES, SDXL, buckets, min_crop
 from fastbucket.geometry import Size
 from fastbucket.kernels import fit as kernel
 from fastbucket.kernels.fit import fit
@@ -40,16 +40,9 @@ def sizes() -> list[tuple[int, int]]:
 
 
 def test_forty():
-    assert FAMILIES["sdxl"] == SDXL == reference.PROTOS
+    assert SDXL == reference.PROTOS
     assert len(SDXL) == 40
     assert list(SDXL) == sorted(SDXL)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_is_sorted_and_without_repetition(family):
-    protos = FAMILIES[family]
-    assert list(protos) == sorted(set(protos))
-    assert all(side > 0 for proto in protos for side in proto)
 
 
 def test_targets_at_512_are_exactly_half():

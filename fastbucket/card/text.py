@@ -29,11 +29,16 @@ _DROPS = {
     "duplicate": "exact duplicates of an earlier sample",
     "undecodable": "pixels truncated or damaged",
     "decoder_crash": "crashed the decoder",
+    "rare_bucket": "of a bucket with too few samples",
+    "no_plain_jpeg": "no JPEG that could be stored as it is",
+    "no_bucket": "of an orientation without a bucket",
 }
 
 _SETTINGS = (
-    "base_resolution", "base_resolutions", "divisible", "family", "choice", "too_small_policy",
-    "duplicates", "image_mode", "fidelity", "icc", "quality", "subsampling_policy",
+    "base_resolution", "base_resolutions", "divisible", "family", "sizes", "grid_step",
+    "grid_min_side", "grid_max_side", "choice", "too_small_policy", "min_bucket",
+    "rare_bucket_policy", "duplicates", "image_mode", "passthrough_other", "fidelity", "icc",
+    "quality", "subsampling_policy",
     "adaptive_scale_threshold", "crop_strategy", "allowed_corners", "shard_size",
 )  # fmt: skip
 """Fields of the recipe that a reader of the card wants to know."""
@@ -264,12 +269,19 @@ def _filtering(counts: Mapping[str, Any]) -> list[str]:
 
 def _processing(manifest: Mapping[str, Any]) -> list[str]:
     codec, recipe = manifest["image_codec"], manifest["recipe"]
-    as_it_is = codec["mode"] == "passthrough_jpeg"
+    copied = ""
+    if codec["mode"] == "passthrough_jpeg":
+        copied = (
+            "Plain JPEGs are stored as they are in the source, in their own size, with their EXIF "
+            "and colour profile: who ignores the EXIF orientation sees some of them turned."
+        )
+        if recipe.get("passthrough_other") == "drop":
+            return [f"{copied} Nothing else is kept. `manifest.json` holds the whole recipe."]
+        copied += " Of all others: "
     return [
-        ("Plain JPEGs are stored as they are in the source. Of all others: " if as_it_is else "")
-        + "EXIF orientation applied, sRGB, 8 bit; antialiased bicubic resize that covers the "
-        f"target of the bucket, crop ({recipe['crop_strategy']}), never upsampled; JPEG quality "
-        f"{codec['quality']}, chroma {codec['subsampling_policy']}"
+        f"{copied}EXIF orientation applied, sRGB, 8 bit; antialiased bicubic resize that covers "
+        f"the target of the bucket, crop ({recipe['crop_strategy']}), never upsampled; JPEG "
+        f"quality {codec['quality']}, chroma {codec['subsampling_policy']}"
         + (
             f" (4:4:4 below scale {codec['adaptive_scale_threshold']}, else 4:2:0)"
             if codec["subsampling_policy"] == "adaptive_scale"

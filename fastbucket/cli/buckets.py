@@ -3,38 +3,34 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
-from ..buckets import FAMILIES, buckets
 from ..recipe import Recipe
+from .options import options, recipe
+
+_FIELDS = (
+    "base_resolution", "divisible", "family", "sizes", "grid_step", "grid_min_side",
+    "grid_max_side",
+)  # fmt: skip
+"""Fields of the recipe that decide which buckets there are."""
 
 
 @click.command("buckets")
-@click.option("--family", type=click.Choice(list(FAMILIES)), default="sdxl", show_default=True)
-@click.option(
-    "--base-resolution",
-    type=click.IntRange(32, 8192),
-    default=Recipe.base_resolution,
-    show_default=True,
-    help="In pixels.",
-)
-@click.option(
-    "--divisible",
-    type=click.IntRange(1, 512),
-    default=Recipe.divisible,
-    show_default=True,
-    help="Target sides are multiples of this.",
-)
+@options(Recipe, _FIELDS)
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
-def command(family: str, base_resolution: int, divisible: int, as_json: bool) -> None:
+def command(as_json: bool, **fields: Any) -> None:
     """Show the buckets of a family at a base resolution.
 
     \b
-    Example:
+    Examples:
       fastbucket buckets --base-resolution 768
+      fastbucket buckets --family grid --grid-step 32 --grid-min-side 320 --grid-max-side 832
+      fastbucket buckets --family list --sizes 512x512,640x384,384x640
     """
-    found = buckets(family, base_resolution, divisible)
+    made = recipe(fields, None)
+    found = made.buckets()
     if as_json:
         rows = [
             {"bucket_id": b.id, "target_w": b.target.width, "target_h": b.target.height}
@@ -45,7 +41,8 @@ def command(family: str, base_resolution: int, divisible: int, as_json: bool) ->
     from .tables import table
 
     table(
-        f"{len(found)} buckets of {family} at {base_resolution}, sides multiples of {divisible}",
+        f"{len(found)} buckets of {made.family} at {made.base_resolution}, sides multiples of "
+        f"{made.divisible}",
         ("bucket", "width", "height", "width/height", "megapixels"),
         [
             (

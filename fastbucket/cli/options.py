@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,7 +38,7 @@ def _type(field: Field[Any]) -> Any:
     if field.metadata["choices"]:
         return click.Choice(field.metadata["choices"])
     if isinstance(field.default, tuple):
-        return _Separated(type(field.default[0]) if field.default else _ITEM[field.name])
+        return _Separated(type(field.default[0]) if field.default else field.metadata["item"])
     return type(field.default)
 
 
@@ -49,15 +49,12 @@ def _shown(field: Field[Any]) -> str:
     return str(field.default) if field.default != "" else "none"
 
 
-_ITEM = {"base_resolutions": int}
-"""Type of the items where a tuple is empty by default."""
-
-
-def options(kind: type) -> Callable[[Command], Command]:
-    """A decorator that adds the fields of `kind` (Recipe or Resources) as options."""
+def options(kind: type, names: Collection[str] = ()) -> Callable[[Command], Command]:
+    """A decorator that adds the fields of `kind` (Recipe or Resources) as options. names: of those
+    that it adds; empty: all."""
 
     def add(command: Command) -> Command:
-        for field in reversed(fields(kind)):
+        for field in reversed([f for f in fields(kind) if not names or f.name in names]):
             command = click.option(
                 f"--{field.name.replace('_', '-')}",
                 field.name,

@@ -45,10 +45,12 @@ class Pixels(NamedTuple):
 
     rgbx: uint8 (h, w, 4), valid until the next decode. span: extent of the whole image in units of
     these pixels, (width, height); a fraction where shrink-on-load met a size it does not divide.
+    mended: they are of a copy without the flaws of the file.
     """
 
     rgbx: np.ndarray
     span: tuple[float, float]
+    mended: bool = False
 
 
 class Decoder:
@@ -84,6 +86,7 @@ class Decoder:
         convert = self._recipe.icc == "srgb" and PROFILES[profile] == "other"
         by_turbo = kind == KIND["jpeg"] and self._recipe.decoder != "vips" and not convert
         read = self._turbo.decode if by_turbo else vips.decoder(kind, convert)
+        mended = None
         try:
             if is_jpeg and not by_turbo:
                 turbo.check(data)
@@ -105,7 +108,8 @@ class Decoder:
                 f"{expected[1]}x{expected[0]}",
             )
         # Exact in floats: a shrink is a power of two.
-        return Pixels(rgbx, (stored.width / shrink, stored.height / shrink))
+        span = stored.width / shrink, stored.height / shrink
+        return Pixels(rgbx, span, mended is not None)
 
     def _make_room(self, data: bytes | memoryview, kind: int, stored: Size, shrink: int) -> None:
         """Let go of other images; SampleError("undecodable") where decoding would take too much.

@@ -18,6 +18,10 @@ RULES = ("short_long", "log_ratio", "min_crop")
 """Index = code of a rule in the kernel; a test holds it against buckets.CHOICES."""
 
 
+ONLY_NEXT = 2
+"""`next_bucket` of those that take no first choice which does not fit, or crops too much."""
+
+
 @numba.njit(nogil=True)
 def _distance(rule, w, h, width, height):
     if rule == 0:
@@ -28,7 +32,7 @@ def _distance(rule, w, h, width, height):
 
 
 @numba.njit(
-    "void(int32[::1], int32[::1], int64[::1], int64[::1], int64, boolean, float64,"
+    "void(int32[::1], int32[::1], int64[::1], int64[::1], int64, int64, float64,"
     " int16[::1], boolean[::1])",
     cache=True,
     nogil=True,
@@ -56,7 +60,9 @@ def _fit(w, h, widths, heights, rule, next_bucket, max_crop, bucket, fits):
                 if area <= max_crop * unit * wi * hi and (next_b < 0 or n * next_d < next_n * d):
                     next_n, next_d, next_b = n, d, b
         if bucket[i] >= 0:
-            fits[i] = widths[bucket[i]] <= wi and heights[bucket[i]] <= hi
+            fits[i] = (
+                next_bucket != ONLY_NEXT and widths[bucket[i]] <= wi and heights[bucket[i]] <= hi
+            )
             if not fits[i] and next_b >= 0:
                 bucket[i] = next_b
                 fits[i] = True
@@ -76,14 +82,14 @@ def fit(
     height: np.ndarray,
     buckets: tuple[Bucket, ...],
     choice: str,
-    next_bucket: bool = False,
+    next_bucket: int = 0,
     max_crop: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The bucket of every sample, and whether the sample fits it without upsampling.
 
     width, height: pixels after EXIF orientation, int32 (n,); a row with 0 has no bucket.
-    next_bucket: a sample too small for its bucket takes the nearest one that it fits and that
-    crops at most `max_crop` of its area.
+    next_bucket: 1: a sample too small for its bucket takes the nearest one that it fits and that
+    crops at most `max_crop` of its area; ONLY_NEXT: every sample takes that one.
     Returns index into `buckets` as int16 (n,), -1 for none, and bool (n,).
     """
     n = width.size
@@ -93,7 +99,7 @@ def fit(
         np.ascontiguousarray(height, np.int32),
         *_targets(buckets),
         RULES.index(choice),
-        next_bucket,
+        int(next_bucket),
         max_crop,
         bucket,
         fits,

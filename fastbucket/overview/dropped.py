@@ -17,7 +17,9 @@ from ..progress import Progress, Reporter
 from .contact import JPEG_LIMIT, SIDE
 from .facts import Dropped
 
-PICTURED = ("excluded", "too_small", "no_caption", "duplicate")
+PICTURED = (
+    "excluded", "too_small", "no_caption", "duplicate", "rare_bucket", "no_plain_jpeg", "no_bucket",
+)  # fmt: skip
 """Reasons that say nothing against the image."""
 
 SIZE_LIMIT = 64 << 20

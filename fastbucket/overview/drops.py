@@ -17,6 +17,9 @@ REASONS = {
     "too_many_pixels": "More pixels than max_pixels allows.",
     "no_caption": "Without a caption, and missing_caption_policy is drop.",
     "undecodable": "Pixels cut short or damaged, or too costly to decode.",
+    "rare_bucket": "Its bucket has fewer samples than min_bucket, and no other takes it.",
+    "no_plain_jpeg": "No JPEG that could be stored as it is.",
+    "no_bucket": "The family has no bucket of its orientation.",
     "decoder_crash": "Ended or stalled its process three times, twice of it alone.",
 }
 

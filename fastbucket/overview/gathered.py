@@ -66,12 +66,17 @@ class Facts:
         return bool(self.manifest["image_codec"]["mode"] == "passthrough_jpeg")
 
 
-def known_recipe(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of the manifest's recipe that this version knows, the others by default."""
+def understood(manifest: Mapping[str, Any]) -> Recipe | None:
+    """The manifest's recipe by the fields that this version knows; None where one of them has a
+    value that it does not."""
     values = manifest.get("recipe")
     names = {field.name for field in fields(Recipe)}
     try:
-        known = {k: v for k, v in (values or {}).items() if k in names}
-        return Recipe.from_json(known).to_json()
+        return Recipe.from_json({k: v for k, v in (values or {}).items() if k in names})
     except (RunError, AttributeError, TypeError):
-        return Recipe().to_json()
+        return None
+
+
+def known_recipe(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of the manifest's recipe that this version knows, the others by default."""
+    return (understood(manifest) or Recipe()).to_json()

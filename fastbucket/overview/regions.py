@@ -24,6 +24,8 @@ def regions(buckets: Sequence[Bucket], rule: str, counts: Mapping[str, int]) -> 
     first choice for, and that cover its target. counts: samples by bucket_id."""
     found = []
     for index, first, last in _bands(buckets, rule):
+        if index < 0:  # no bucket of that orientation
+            continue
         bucket = buckets[index]
         width, height = bucket.target
         ratio = min(max(width / height, first), last)  # its own, where that is its own
@@ -70,7 +72,8 @@ def _border(buckets: Sequence[Bucket], rule: str, low: float, high: float) -> tu
 
 
 def _chosen(buckets: Sequence[Bucket], rule: str, ratio: float) -> int:
-    """The bucket of a ratio: the rule of `buckets.CHOICES`, as the plan's kernel applies it."""
+    """The bucket of a ratio, -1 for none: the rule of `buckets.CHOICES`, as the plan's kernel
+    applies it."""
     w, h = round(_SIDE * math.sqrt(ratio)), round(_SIDE / math.sqrt(ratio))
     distance = CHOICES[rule]
     best, index = (1, 0), -1

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ..buckets import FAMILIES, buckets
 from ..format import proto
 from . import charts, html
 from .charts import Bar
 from .contact import Shown
 from .facts import SCALE_BINS, MetaFacts
-from .gathered import Facts
+from .gathered import Facts, understood
 from .regions import regions
 
 
@@ -27,9 +26,9 @@ def of_sizes(facts: Facts) -> str:
     # Of several bases the regions are those of the largest, the last in the manifest.
     counts = {proto(b["bucket_id"]): b["count"] for b in facts.buckets}
     outlines = []
-    if recipe.get("family") in FAMILIES:
-        family = buckets(recipe["family"], recipe["base_resolution"], recipe["divisible"])
-        outlines = regions(family, recipe["choice"], counts)
+    known = understood(facts.manifest)
+    if known is not None:  # else of a later version, with another family perhaps
+        outlines = regions(known.buckets(), known.choice, counts)
     legend = (
         '<p class="legend"><i class="kept"></i>exported <i class="dropped"></i>dropped '
         '<i class="region used"></i>region of a bucket <i class="region"></i>of an empty one</p>'
@@ -37,6 +36,8 @@ def of_sizes(facts: Facts) -> str:
     note = "Both axes are logarithmic; shades are by the logarithm of the count."
     if recipe.get("too_small_policy") == "next_bucket":
         note += " Regions are those of the first choice: next_bucket lets a neighbour take some."
+    if recipe.get("min_bucket"):
+        note += f" Buckets of fewer than {recipe['min_bucket']} samples were rare, and are empty."
     thumbs = [card for cards in facts.shown.values() for card in cards if card.bytes >= 0]
     return html.section(
         "sizes",

@@ -24,6 +24,12 @@ FACTORS = {
 """Chroma subsampling -> (horizontal << 4 | vertical) sampling factors of Y, Cb, Cr."""
 
 
+_RATIOS = {
+    (1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0", (1, 2): "4:4:0", (4, 1): "4:1:1",
+}  # fmt: skip
+"""Luma samples for one of chroma, across and down -> its name."""
+
+
 class Header(NamedTuple):
     """What stands before the first scan. frame: marker of the frame header, 0 without one."""
 
@@ -132,13 +138,27 @@ def reencoded_flaws(data: bytes, header: Header, subsampling: str) -> Iterator[s
         yield f"ends in {data[-2:].hex()}, not in the end marker ffd9"
 
 
-def pixel_flaws(data: bytes, header: Header, strict: bool) -> Iterator[str]:
-    """Decode it all. strict: the first warning of the decoder counts."""
+def copied_flaws(header: Header, subsampling: str) -> Iterator[str]:
+    """What the JSON must not say of a JPEG that is the source's, by its header."""
+    chroma = [(factor >> 4, factor & 15) for factor in header.factors]
+    found = ""
+    if len(chroma) == 3 and all(0 not in factor for factor in chroma):
+        (across, down), (by, over), other = chroma
+        if (by, over) == other and not (across % by or down % over):
+            found = _RATIOS.get((across // by, down // over), "")
+    if subsampling != found:
+        yield f"has the chroma {found or '(no usual one)'}, the JSON says {subsampling or '(none)'}"
+    if not header.scan:
+        yield "has no scan"
+
+
+def pixel_flaws(data: bytes, header: Header) -> Iterator[str]:
+    """Decode it all; the first warning of the decoder counts."""
     import simplejpeg  # not for --fast
 
     colours = {1: "GRAY", 3: "RGB", 4: "CMYK"}.get(len(header.factors), "RGB")
     try:
-        shape = simplejpeg.decode_jpeg(data, colours, strict=strict).shape
+        shape = simplejpeg.decode_jpeg(data, colours, strict=True).shape
     except (ValueError, RuntimeError, MemoryError) as error:
         yield f"cannot be decoded: {error}"
         return

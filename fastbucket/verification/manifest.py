@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .. import __version__
-from ..buckets import FAMILIES, Bucket, ladder
+from ..buckets import Bucket
 from ..errors import RunError
 from ..format import (
     DROP_REASONS,
@@ -21,7 +21,7 @@ from ..format import (
     MANIFEST_FIELDS_V2,
     shard_path,
 )
-from ..recipe import LATER, Recipe
+from ..recipe import Recipe
 from .findings import flaws, no_constant, one_of_each, order_flaws
 from .shard import ListedShard
 
@@ -147,7 +147,8 @@ def _unpruned(counts: Any) -> Any:
 def _recipe(manifest: dict[str, Any], note: Callable[[str], None]) -> Recipe | None:
     """The recipe; None, and a note of why, where it is none.
 
-    An older version knew fewer fields: what it did not know has its default.
+    An older version knew fewer fields: what it did not know has its default, and so has what this
+    one leaves out.
     """
     values = manifest.get("recipe")
     if type(values) is not dict:
@@ -155,9 +156,11 @@ def _recipe(manifest: dict[str, Any], note: Callable[[str], None]) -> Recipe | N
         return None
     software = manifest.get("software")
     ours = not isinstance(software, dict) or software.get("fastbucket") == __version__
-    names = [f.name for f in fields(Recipe) if f.name in values or f.name not in LATER]
-    if not ours:
-        names = [name for name in names if name in values]
+    names = [
+        field.name
+        for field in fields(Recipe)
+        if field.name in values or (ours and not field.metadata["later"])
+    ]
     for text in order_flaws(list(values), names, "recipe"):
         note(text)
     known = {name: values[name] for name in names if name in values}
@@ -166,7 +169,8 @@ def _recipe(manifest: dict[str, Any], note: Callable[[str], None]) -> Recipe | N
         if field.name in known:
             shape: Any = type(field.default)
             if isinstance(field.default, tuple):
-                shape = [_ITEMS.get(field.name, str)]
+                item = type(field.default[0]) if field.default else field.metadata["item"]
+                shape = [item]
             elif shape is float and type(known[field.name]) is int:
                 shape = int  # 1 for 1.0
             wrong += flaws(known[field.name], shape, f"recipe.{field.name}")
@@ -180,7 +184,6 @@ def _recipe(manifest: dict[str, Any], note: Callable[[str], None]) -> Recipe | N
     return None
 
 
-_ITEMS = {"allowed_corners": int, "base_resolutions": int}
 """Type of the items of the recipe's lists; of the others text."""
 
 
@@ -207,7 +210,7 @@ def _recipe_flaws(manifest: dict[str, Any], recipe: Recipe) -> Iterator[str]:
         "missing_caption_policy": _missing_caption_policy(manifest, recipe),
         "too_small_policy": recipe.too_small_policy,
         "export_settings": {"shard_size": recipe.shard_size, "workers": workers},
-        "proto_buckets_1024": [{"width": w, "height": h} for w, h in FAMILIES[recipe.family]],
+        "proto_buckets_1024": [{"width": w, "height": h} for w, h in recipe.protos()],
     }
     for name, value in expected.items():
         # Compared as text: true is not 1, and the order of keys counts.
@@ -258,8 +261,7 @@ def _shards(
     entries: list[dict[str, Any]], recipe: Recipe, note: Callable[[str], None]
 ) -> list[ListedShard]:
     """The shards of all buckets that the recipe has; the rest is noted."""
-    bases = ladder(recipe.family, recipe.bases, recipe.divisible)
-    family = {bucket.id: bucket for buckets in bases for bucket in buckets}
+    family = {bucket.id: bucket for buckets in recipe.ladder() for bucket in buckets}
     shards: list[ListedShard] = []
     met: set[str] = set()
     for entry in entries:

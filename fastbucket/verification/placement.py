@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
-from ..buckets import CHOICES, Bucket, ladder, min_crop
+from ..buckets import CHOICES, Bucket, min_crop
 from ..crop import CROPS
 from ..format import IMAGE_MODES, sample_key
 from ..geometry import Size, cover
@@ -21,12 +21,17 @@ _SCALE_POLICIES = ("adaptive_scale", "444", "422", "420")
 
 
 class Placement:
-    """Where samples of one recipe belong, and what their JSON must say of it."""
+    """Where samples of one recipe belong, and what their JSON must say of it.
 
-    def __init__(self, recipe: Recipe) -> None:
+    there: ids of the buckets that the export has; those that it lacks may have been rare.
+    """
+
+    def __init__(self, recipe: Recipe, there: Collection[str] = ()) -> None:
         self._recipe = recipe
-        self._ladder = ladder(recipe.family, recipe.bases, recipe.divisible)
+        self._ladder = recipe.ladder()
         self._by_id = {bucket.id: bucket for family in self._ladder for bucket in family}
+        merges = recipe.min_bucket and recipe.rare_bucket_policy == "merge"
+        self._there = frozenset(there) if merges else None
         # Photos come in few sizes: most choices have been made before.
         self.chosen = lru_cache(maxsize=1 << 16)(self._choose)
 
@@ -41,6 +46,8 @@ class Placement:
         if mode != _REENCODE and mode != recipe.image_mode:
             yield f"image_mode is {mode!r}, the recipe says {recipe.image_mode}"
             return
+        if (mode, recipe.passthrough_other) == (_REENCODE, "drop") and mode != recipe.image_mode:
+            yield f"image_mode is {mode!r}, and passthrough_other is drop"
         source = Size(document["source_w"], document["source_h"])
         if min(source) <= 0:
             yield f"source of {source.width}x{source.height} pixels"
@@ -110,22 +117,35 @@ class Placement:
         mine = _facing(size, smallest)
         best = self._nearest(size, mine)
         if best is None or not _fits(size, best.target):
-            w, h = size
-            fitting = [bucket for bucket in mine if _fits(size, bucket.target)]
-            areas = [min_crop(w, h, *bucket.target) for bucket in fitting]  # exact, as (n, d)
-            limit = self._recipe.next_bucket_max_crop
-            spared = [b for b, (n, d) in zip(fitting, areas, strict=True) if n <= limit * d * w * h]
-            best = self._nearest(size, spared)
+            best = self._next(size, mine)
         return self._fitting(size, smallest, best)
 
     def _fitting(
         self, size: Size, family: Sequence[Bucket], bucket: Bucket | None
     ) -> tuple[Bucket, ...]:
-        """A bucket of this family at every base that the source fits."""
+        """A bucket of this family at every base that the source fits; of one that was rare, what
+        has been merged into instead."""
         if bucket is None:
             return ()
         at = family.index(bucket)
-        return tuple(f[at] for f in self._ladder if _fits(size, f[at].target))
+        fitting = tuple(f[at] for f in self._ladder if _fits(size, f[at].target))
+        if not fitting or self._there is None or bucket.id in self._there:
+            return fitting
+        # It was rare, as only of one base is said. A bucket that has vanished since, its samples
+        # damaged or pruned, was nobody's choice here: the nearest of more is the nearest of those
+        # that are left.
+        mine = [other for other in _facing(size, family) if other.id in self._there]
+        merged = self._next(size, mine)
+        return () if merged is None else (merged,)
+
+    def _next(self, size: Size, among: Sequence[Bucket]) -> Bucket | None:
+        """The nearest bucket that the source fits and that crops no more than is allowed."""
+        w, h = size
+        fitting = [bucket for bucket in among if _fits(size, bucket.target)]
+        areas = [min_crop(w, h, *bucket.target) for bucket in fitting]  # exact, as (n, d)
+        limit = self._recipe.next_bucket_max_crop
+        spared = [b for b, (n, d) in zip(fitting, areas, strict=True) if n <= limit * d * w * h]
+        return self._nearest(size, spared)
 
     def _nearest(self, size: Size, among: Sequence[Bucket]) -> Bucket | None:
         """The bucket of the smallest distance, compared exactly; of equal ones the first."""

@@ -106,6 +106,7 @@ def verify(
             "caption_priority": facts.caption_priority,
             "caption_sources": [(entry["id"], entry["variant"]) for entry in facts.caption_sources],
             "fast": fast,
+            "buckets": sorted({shard.bucket_id for shard in facts.shards}),
             "origins": bool(archives),
             "indexed": (root / INDEX).is_dir(),
         }

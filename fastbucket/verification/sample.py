@@ -65,9 +65,11 @@ class SampleCheck:
         caption_priority: Sequence[str],
         caption_sources: Iterable[tuple[int, str]],
         fast: bool,
+        buckets: Iterable[str] = (),
     ) -> None:
+        """buckets: ids of those that the export has."""
         self._recipe = recipe
-        self._placement = Placement(recipe)
+        self._placement = Placement(recipe, frozenset(buckets))
         self._priority = list(caption_priority)
         self._sources = dict(caption_sources)
         # Captions that are applied later may leave a sample without one, the recipe's must not.
@@ -213,9 +215,10 @@ class SampleCheck:
                 wrong.append(f"is of {len(data)} bytes, the source {document['source_bytes']}")
             if hashlib.sha256(data).hexdigest() != document["source_sha256"]:
                 wrong.append("is not the source's bytes: its SHA-256 is not source_sha256")
+            wrong += jpeg.copied_flaws(header, document["jpeg"]["subsampling"])
         # Only what looks right is decoded: lying dimensions would cost memory, not tell more.
         if not wrong and not self._fast:
-            wrong += jpeg.pixel_flaws(data, header, document["image_mode"] == _REENCODE)
+            wrong += jpeg.pixel_flaws(data, header)
         yield from wrong
 
 

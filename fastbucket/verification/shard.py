@@ -76,7 +76,11 @@ class ShardCheck:
         self._out = Path(setup["out"])
         self._recipe = Recipe.from_json(setup["recipe"])
         self._sample = SampleCheck(
-            self._recipe, setup["caption_priority"], setup["caption_sources"], setup["fast"]
+            self._recipe,
+            setup["caption_priority"],
+            setup["caption_sources"],
+            setup["fast"],
+            setup["buckets"],
         )
         self._fast = bool(setup["fast"])
         self._origins = bool(setup.get("origins"))
