@@ -65,7 +65,7 @@ class Thumbnails:
                     report.at(None)
                 if not wanted:
                     break
-        except (OSError, tarfile.TarError, ValueError, OverflowError, IndexError, RecursionError):
+        except (RunError, OSError, tarfile.TarError, ValueError, OverflowError, IndexError, RecursionError):
             pass  # a source that has changed since: what was found until then is shown
         return found
 
@@ -102,7 +102,7 @@ def pictures(
     from ..sources.locate import archives
 
     try:
-        there = {a.name: a for a in archives(sources) if a.kind in ("tar", "folder")}
+        there = {a.name: a for a in archives(sources) if a.kind in ("tar", "folder", "parquet")}
     except (RunError, OSError) as error:
         return {}, f"the sources are not at hand: {error}"
     tasks = [
