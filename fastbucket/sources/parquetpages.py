@@ -22,7 +22,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 DATA, DICTIONARY, DATA_V2 = 0, 2, 3
-"""Page types; the only other is an index page, which nobody writes."""
+_OWN = {DATA: 5, DICTIONARY: 7, DATA_V2: 8}
+"""Page types, and the field of a page header that is of this type alone. The only other type is an
+index page, which nobody writes."""
 
 _PLAIN, _PLAIN_DICTIONARY, _RLE, _RLE_DICTIONARY = 0, 2, 3, 8
 
@@ -116,26 +118,33 @@ def _page(chunk: Chunk, at: int, read: Read) -> Page:
         try:
             fields, length = _struct(piece, 0)
             break
-        except (IndexError, OverflowError, RecursionError) as error:
+        except (IndexError, OverflowError, RecursionError, TypeError) as error:
             if len(piece) < size or size >= _HEADER_LIMIT:
                 raise Damaged(f"no page header at byte {at}") from error
             size *= 16
-    kind, unpacked, stored = fields.get(1), fields.get(2), fields.get(3)
-    own = fields.get({DATA: 5, DICTIONARY: 7, DATA_V2: 8}.get(kind, -1))
-    numbers = (unpacked, stored, *(own.get(i, -1) for i in (1, 2))) if own else (-1,)
-    if not all(isinstance(number, int) and number >= 0 for number in numbers):
-        raise Damaged(f"no page header at byte {at}")
+    kind = fields.get(1)
+    own = fields.get(_OWN[kind]) if kind in _OWN else None
+
+    def number(of: Any, field: int) -> int:
+        value = of.get(field) if isinstance(of, dict) else None
+        if not isinstance(value, int) or value < 0:
+            raise Damaged(f"no page header at byte {at}")
+        return value
+
+    unpacked, stored, rows, second = (
+        number(fields, 2), number(fields, 3), number(own, 1), number(own, 2),
+    )  # fmt: skip
     if kind == DATA_V2:  # 5, 6: bytes of the definition and repetition levels; 7: is_compressed
-        levels = own.get(5, 0) + own.get(6, 0)
-        if own.get(6, 0) or not 0 <= levels <= stored:
+        levels = number(own, 5)
+        if number(own, 6) or levels > stored:
             raise Damaged(f"the page at byte {at} has levels of {levels} bytes")
         codec = chunk.codec if own.get(7, True) else ""
-        return Page(kind, at + length, stored, unpacked, own[1], own.get(4, -1), codec, levels)
-    if kind == DICTIONARY and own[1] > unpacked // 4:  # a length alone takes four bytes
-        raise Damaged(f"the page at byte {at} cannot hold {own[1]} values")
+        return Page(kind, at + length, stored, unpacked, rows, number(own, 4), codec, levels)
+    if kind == DICTIONARY and rows > unpacked // 4:  # a length alone takes four bytes
+        raise Damaged(f"the page at byte {at} cannot hold {rows} values")
     if kind == DATA and chunk.levels and own.get(3) != _RLE:
         raise Unusual
-    return Page(kind, at + length, stored, unpacked, own[1], own[2], chunk.codec, 0)
+    return Page(kind, at + length, stored, unpacked, rows, second, chunk.codec, 0)
 
 
 def values(chunk: Chunk, page: Page, dictionary: Values | None, read: Read) -> Values:
