@@ -5,6 +5,7 @@ header -> bucket -> decode (shrunk) -> resize + crop -> upright -> look -> chrom
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ from .resize import Resizer
 from .sources.probe import probe
 from .stopwatch import Stopwatch
 from .subsampling import POLICIES, Chroma
+from .threads import ordered
 
 _PLAIN_SUBSAMPLING = {0x11: "4:4:4", 0x21: "4:2:2", 0x22: "4:2:0", 0x12: "4:4:0", 0x41: "4:1:1"}
 
@@ -65,13 +67,44 @@ class Transcoder:
         Raises SampleError with the reason (format.DROP_REASONS) where it has to be dropped.
         """
         source = probe(data)
+        return self.render(data, source, self.choose(source), sample_key(image_id))
+
+    def map(
+        self, images: Iterable[tuple[bytes | memoryview, str]], threads: int = 1
+    ) -> Iterator[Transcoded | SampleError]:
+        """Transcode (bytes, image_id) pairs on several threads; the results in their order.
+
+        A SampleError is a result here, and not raised: the others go on. A few images a thread are
+        taken ahead. Resizing, decoding and hashing run beside one another; encoding does not,
+        since Pillow holds the interpreter's lock.
+        """
+
+        def make() -> Callable[[tuple[bytes | memoryview, str]], Transcoded | SampleError]:
+            one = self if threads <= 1 else Transcoder(self.recipe)
+
+            def work(image: tuple[bytes | memoryview, str]) -> Transcoded | SampleError:
+                try:
+                    return one.transcode(*image)
+                except SampleError as error:
+                    return error
+
+            return work
+
+        return ordered(make, images, threads)
+
+    def __reduce__(self) -> tuple[type[Transcoder], tuple[Recipe]]:
+        """To other processes goes the recipe; buffers are made there."""
+        return type(self), (self.recipe,)
+
+    def choose(self, source: Source) -> Bucket:
+        """The bucket of an image; SampleError where it has too many pixels or too few."""
         if source.stored.width * source.stored.height > self.recipe.max_pixels:
             raise SampleError(
                 "too_many_pixels",
                 f"{source.stored.width}x{source.stored.height} is more than "
                 f"{self.recipe.max_pixels} pixels",
             )
-        return self.render(data, source, self._fit(source.size), sample_key(image_id))
+        return self._fit(source.size)
 
     def render(
         self, data: bytes | memoryview, source: Source, bucket: Bucket, key: str

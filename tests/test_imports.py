@@ -19,10 +19,10 @@ PACKAGE = Path(__file__).resolve().parents[1] / "fastbucket"
 ORDER = (
     "errors", "commit", "software", "geometry", "buffers", "buckets", "crop", "subsampling",
     "format", "recipe",
-    "progress", "report", "stopwatch",
+    "progress", "report", "stopwatch", "threads",
     "catalogue", "sidecar", "kernels", "decode", "sources", "dedup", "planning",
     "resize", "encode", "orientation", "look", "transcode",
-    "tar", "shard", "walked", "index", "records", "task", "fill", "meta", "manifest", "state",
+    "tar", "shard", "walked", "index", "records", "task", "stage", "fill", "meta", "manifest", "state",
     "card", "outcome",
     "stored", "thumbnails",
     "engines", "scan", "run", "repack", "captions", "pruning", "suspects", "verification",

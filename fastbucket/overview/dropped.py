@@ -65,7 +65,15 @@ class Thumbnails:
                     report.at(None)
                 if not wanted:
                     break
-        except (RunError, OSError, tarfile.TarError, ValueError, OverflowError, IndexError, RecursionError):
+        except (
+            RunError,
+            OSError,
+            tarfile.TarError,
+            ValueError,
+            OverflowError,
+            IndexError,
+            RecursionError,
+        ):
             pass  # a source that has changed since: what was found until then is shown
         return found
 

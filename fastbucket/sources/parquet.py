@@ -71,7 +71,7 @@ def holds_images(path: str) -> bool:
         columns(pq.read_schema(path), path)
     except RunError as error:
         return "several columns" in str(error)
-    except (pa.ArrowException, OSError):
+    except (pa.ArrowException, OSError, ValueError):
         return False
     return True
 
@@ -166,7 +166,7 @@ class Reader:
 
         try:
             return pq.ParquetFile(self.path)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise RunError(f"{self.path}: cannot be read as Parquet: {error}") from None
 
     @cached_property
@@ -190,7 +190,7 @@ class Reader:
         def make() -> tuple[pa.Table, int]:
             try:
                 table = self.file.read_row_group(group, columns=self.columns.beside)
-            except (pa.ArrowException, OSError) as error:
+            except (pa.ArrowException, OSError, ValueError) as error:
                 raise RunError(f"{self.path}: row group {group} cannot be read: {error}") from None
             return table, table.nbytes
 
@@ -256,7 +256,7 @@ class Reader:
                 if pa.types.is_struct(column.type):
                     column = pc.struct_field(column, "bytes")
                 whole = pa.concat_arrays([c.cast(pa.large_binary()) for c in column.chunks])
-            except (pa.ArrowException, OSError) as error:
+            except (pa.ArrowException, OSError, ValueError) as error:
                 raise Damaged(f"row group {group} cannot be read: {error}") from None
             ends = np.frombuffer(whole.buffers()[1], np.int64)[whole.offset :][: len(whole) + 1]
             sizes = np.where(np.asarray(whole.is_valid()), np.diff(ends), -1)
@@ -294,12 +294,13 @@ class Reader:
 
     def _image(self, group: int, at: int) -> memoryview:
         try:
-            number, first = -1, 0
+            found, first = -1, 0  # no page at all: pyarrow reads the row group
             for number, page in self._data_pages(group):
+                found = number
                 if at < first + page.rows:
                     break
                 first += page.rows
-            values = self.values(group, number)
+            values = self.values(group, found)
         except Unusual:
             values, first = self.values(group), 0
         start, size = int(values.starts[at - first]), int(values.sizes[at - first])

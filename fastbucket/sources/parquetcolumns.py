@@ -144,13 +144,13 @@ def _holds_bytes(kind: pa.DataType) -> str:
 
 
 def _is_binary(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
+    return str(kind) in ("binary", "large_binary", "binary_view")
 
 
 def _is_text(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return str(kind) in ("string", "large_string", "string_view")
 
 
 def _is_scalar(kind: pa.DataType) -> bool:

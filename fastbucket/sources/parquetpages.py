@@ -122,8 +122,8 @@ def _page(chunk: Chunk, at: int, read: Read) -> Page:
             if len(piece) < size or size >= _HEADER_LIMIT:
                 raise Damaged(f"no page header at byte {at}") from error
             size *= 16
-    kind = fields.get(1)
-    own = fields.get(_OWN[kind]) if kind in _OWN else None
+    kind: Any = fields.get(1)
+    own: Any = fields.get(_OWN[kind]) if kind in _OWN else None
 
     def number(of: Any, field: int) -> int:
         value = of.get(field) if isinstance(of, dict) else None

@@ -7,7 +7,6 @@ group. Of images that are not compressed only the first KiB are read.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -87,9 +86,7 @@ def _scan(reader: Reader, at: At) -> Catalogue:
     return Catalogue(columns)
 
 
-def _sides(
-    reader: Reader, group: int, rows: np.ndarray, details: dict[int, str], at: At
-) -> None:
+def _sides(reader: Reader, group: int, rows: np.ndarray, details: dict[int, str], at: At) -> None:
     """Fills in where texts, JSON and classes of a row group are, and in details what is known of
     rows without an image."""
     named, first = reader.columns, int(reader.starts[group])
