@@ -22,7 +22,7 @@ import fastbucket
 from fastbucket import Recipe, Resources, RunError, verify
 from fastbucket.catalogue import Catalogue
 from fastbucket.format import DROP_REASONS
-from fastbucket.sources import parquet, parquetpages, parquetscan
+from fastbucket.sources import parquet, parquetpages
 from fastbucket.sources.locate import archives
 from fastbucket.sources.parquetcolumns import columns
 
@@ -384,10 +384,9 @@ def test_keys(tmp_path, name, keys, used):
 
 
 def test_what_a_folder_holds(tmp_path):
+    (tmp_path / "p").mkdir()
     for name in ("a", "b"):
-        write(tmp_path / "p" / f"{name}.parquet", JPEGS[:2]) if (tmp_path / "p").mkdir(
-            exist_ok=True
-        ) is None else None
+        write(tmp_path / "p" / f"{name}.parquet", JPEGS[:2])
     assert [(a.kind, a.name) for a in archives([tmp_path / "p"])] == [
         ("parquet", "a"),
         ("parquet", "b"),
@@ -512,21 +511,29 @@ def test_a_caption_column(tmp_path):
     ]
 
 
-def test_a_file_that_changes_stops_the_run(tmp_path):
+def test_a_row_that_is_not_as_the_scan_found_it(tmp_path):
     path = write(tmp_path / "a.parquet", JPEGS, compression="snappy")
     found = scan(path)
-    write(path, JPEGS[::-1], compression="snappy", row_group_size=3)
-    (archive,) = archives([path])
-    reader = parquet.Reader(archive)
-    data = [
-        bytes(reader.read(b"x", offset, size, bytearray()))
-        for offset, size in zip(
-            found.columns["image_offset"].tolist(),
-            found.columns["image_size"].tolist(),
-            strict=True,
-        )
-    ]
-    reader.close()
-    assert data != JPEGS  # the bytes of the new file, whose stamp is another: the run says so
-    assert parquet.stamp(archive) != ""
-    assert parquetscan.suffix(1) == b"jpg"
+    write(path, JPEGS[:3], compression="snappy", row_group_size=3)
+    with pytest.raises(RunError, match=r"a\.parquet: row 3 is not as the scan found it"):
+        read(path, found)
+
+
+def test_what_is_kept_in_memory_is_bounded(tmp_path, monkeypatch):
+    path = write(
+        tmp_path / "a.parquet", JPEGS * 3, compression="snappy", row_group_size=10,
+        use_dictionary=False, data_page_size=1, write_batch_size=2,
+    )  # fmt: skip
+    cache = parquet._Cache()
+    monkeypatch.setattr(parquet, "_cache", cache)
+    monkeypatch.setattr(parquet, "_CACHE", 20_000)
+    largest, made = [0], cache.get
+
+    def get(key, make):
+        value = made(key, make)
+        largest[0] = max(largest[0], sum(size for _, size in cache._kept.values()))
+        return value
+
+    monkeypatch.setattr(cache, "get", get)
+    assert read(path, scan(path)) == JPEGS * 3
+    assert 5_000 < largest[0] <= 20_000

@@ -75,6 +75,8 @@ class Thumbnails:
             RecursionError,
         ):
             pass  # a source that has changed since: what was found until then is shown
+        except RunError:
+            pass
         return found
 
     def _small(self, data: bytes) -> bytes:
