@@ -7,6 +7,7 @@ tried at all.
 
 from __future__ import annotations
 
+import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +26,11 @@ SIZE_LIMIT = 64 << 20
 
 _PATIENCE = 10.0
 """Seconds for one image."""
+
+
+_CHANGED = (
+    RunError, OSError, tarfile.TarError, ValueError, OverflowError, IndexError, RecursionError,
+)  # fmt: skip
 
 
 class Task(NamedTuple):
@@ -46,8 +52,6 @@ class Thumbnails:
         self._decoder = Decoder(Recipe.from_json(setup["recipe"]))
 
     def __call__(self, task: Task, report: Reporter) -> dict[str, bytes]:
-        import tarfile
-
         from ..verification.origins import contents
 
         found: dict[str, bytes] = {}
@@ -65,18 +69,8 @@ class Thumbnails:
                     report.at(None)
                 if not wanted:
                     break
-        except (
-            RunError,
-            OSError,
-            tarfile.TarError,
-            ValueError,
-            OverflowError,
-            IndexError,
-            RecursionError,
-        ):
+        except _CHANGED:
             pass  # a source that has changed since: what was found until then is shown
-        except RunError:
-            pass
         return found
 
     def _small(self, data: bytes) -> bytes:
