@@ -26,6 +26,7 @@ PROGRAMS = (
     "runs.plan",
     "runs.captions",
     "runs.loading",
+    "runs.pipeline",
     "runs.startup",
     "stages.scan",
     "stages.read",
@@ -35,6 +36,7 @@ PROGRAMS = (
     "stages.encode",
     "stages.around",
     "stages.suspects",
+    "stages.parquet",
 )
 """In the order in which they run; the comparison comes first, while the machine is fresh."""
 
