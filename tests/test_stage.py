@@ -10,6 +10,7 @@ import time
 
 import exported
 import pytest
+from tars import PNG
 
 import fastbucket
 from fastbucket import Recipe, SampleError, Transcoded, Transcoder
@@ -108,7 +109,7 @@ def test_captions(drawn):
 @pytest.mark.parametrize(
     ("members", "image"),
     [
-        ({"png": b"\x89PNG\r\n\x1a\n", "jpg": b"\xff\xd8\xff\xe0"}, "png"),
+        ({"png": PNG, "jpg": b"\xff\xd8\xff\xe0"}, "png"),
         ({"npy": b"x", "bin": b"\xff\xd8\xff\xe0", "jpg": b"<html>"}, "bin"),
         ({"npy": b"x", "jpg": b"<html>", "txt": b"\xff\xd8\xff\xe0"}, "jpg"),
         ({"npy": b"x", "__url__": b"\xff\xd8\xff\xe0"}, None),
@@ -130,7 +131,11 @@ def test_it_goes_to_workers_of_a_dataloader(drawn, samples):
     urls = [str(path) for path in drawn.paths]
     stage = pickle.loads(pickle.dumps(fastbucket.webdataset_stage(Recipe(shard_size=2))))
     dataset = wds.WebDataset(urls, shardshuffle=False, empty_check=False).compose(stage)
-    found = list(loader.DataLoader(dataset, batch_size=None, num_workers=2))
+    # Not by fork: this process has used libvips, whose threads would be missing there.
+    workers = loader.DataLoader(
+        dataset, batch_size=None, num_workers=2, multiprocessing_context="spawn"
+    )
+    found = list(workers)
     assert {s["__key__"]: s["jpg"] for s in found} == {s["__key__"]: s["jpg"] for s in samples}
 
 
