@@ -28,6 +28,7 @@ PROGRAMS = (
     "runs.large",
     "runs.captions",
     "runs.loading",
+    "runs.pipeline",
     "runs.startup",
     "stages.scan",
     "stages.read",
@@ -37,6 +38,7 @@ PROGRAMS = (
     "stages.encode",
     "stages.around",
     "stages.suspects",
+    "stages.parquet",
 )
 """In the order in which they run; the comparison comes first, while the machine is fresh."""
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from .exports import exporter
 from .figures import ABSENT
 from .record import Record, count, number, percent, spread, table, times
+from .runs.pipeline import FLOOR, OURS, PILLOW, SOURCES
 
 
 def export(record: Record) -> list[str]:
@@ -195,6 +196,33 @@ def captions(record: Record) -> list[str]:
     ]
 
 
+def pipeline(record: Record) -> list[str]:
+    """The transcoding step of a short script, replaced."""
+    if not record.names("pipeline", "ms"):
+        return []
+    rows = []
+    for source in SOURCES:
+        ours = ("pipeline", f"{OURS}, {source}", "ms")
+        kept, samples = (record.value("pipeline", source, m) for m in ("kept", "samples"))
+        rows += [
+            (
+                name if name != OURS else f"**{name}**",
+                f"{source}: {count(kept)} of {count(samples)}",
+                number(record.value("pipeline", f"{name}, {source}", "ms")),
+                spread(record.figure("pipeline", f"{name}, {source}", "ms")),
+                times(record.ratio(("pipeline", f"{name}, {source}", "ms"), ours)),
+            )
+            for name in (OURS, PILLOW, FLOOR)
+        ]
+    lines = ["## In somebody else's pipeline: the transcoding step alone replaced, one core", ""]
+    lines += [
+        "A webdataset script of fifteen lines with Pillow in it, and the same with "
+        "`fastbucket.webdataset_stage` in its place (benchmarks/runs/pipeline.py). CPU time.",
+        "",
+    ]
+    return lines + table(("", "source", "ms a sample", "rounds", "against ours"), rows)
+
+
 def startup(record: Record) -> list[str]:
     """How long until something happens."""
     names = record.names("startup", "seconds")
@@ -286,8 +314,8 @@ def others(record: Record) -> list[str]:
 
 _TOLD = (
     "transcode/", "resize/", "export", "workers", "scan", "memory", "plan", "totals", "large",
-    "captions", "startup", "stage/read", "stage/encode", "stage/around", "stage/decode",
-    "stage/chroma/",
+    "captions", "pipeline", "startup", "stage/read", "stage/encode", "stage/around",
+    "stage/decode", "stage/chroma/",
 )  # fmt: skip
 """Benchmarks that other sections of the page show, by the start of their names."""
 
@@ -316,6 +344,7 @@ SECTIONS: tuple[Callable[[Record], list[str]], ...] = (
     plan,
     scale,
     captions,
+    pipeline,
     startup,
     decode,
     chroma,

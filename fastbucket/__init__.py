@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .recipe import Recipe, Resources
     from .report import Report
     from .run import export, plan
+    from .stage import webdataset_stage
     from .transcode import Transcoded, Transcoder
     from .verification import verify
 
@@ -37,6 +38,7 @@ __all__ = [
     "plan",
     "prune",
     "verify",
+    "webdataset_stage",
 ]
 
 # No module is called as a function in it is: importing fastbucket.export as a module would
@@ -54,6 +56,7 @@ _HOMES = {
     "plan": "run",
     "prune": "pruning",
     "verify": "verification",
+    "webdataset_stage": "stage",
 }
 
 

@@ -25,6 +25,7 @@ from .recipe import Recipe, Resources
 from .report import Report
 from .sources import KINDS
 from .sources.locate import archives as locate
+from .sources.remarks import remarks
 from .state import State
 
 if TYPE_CHECKING:
@@ -117,6 +118,8 @@ def _start(
     excluded = frozenset(exclude)
     archives = locate(sources, splits)
     _check_apart(sources, archives, run.out)
+    for remark in remarks(archives, run.recipe.caption_field):
+        run.progress.say(remark)
     listing = [KINDS[archive.kind].listing(archive) for archive in archives]
     stamps = {archive.path: KINDS[archive.kind].stamp(archive) for archive in archives}
     export_id = _export_id(run.recipe, listing, excluded)

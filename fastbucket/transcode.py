@@ -5,7 +5,7 @@ header -> bucket -> decode (shrunk) -> resize + crop -> upright -> look -> chrom
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -28,6 +28,7 @@ from .resize import Resizer
 from .sources.probe import probe
 from .stopwatch import Stopwatch
 from .subsampling import POLICIES, Chroma
+from .threads import ordered
 
 _PLAIN_SUBSAMPLING = {0x11: "4:4:4", 0x21: "4:2:2", 0x22: "4:2:0", 0x12: "4:4:0", 0x41: "4:1:1"}
 
@@ -67,17 +68,44 @@ class Transcoder:
 
         Raises SampleError with the reason (format.DROP_REASONS) where it has to be dropped.
         """
-        source, buckets = self._placed(data)
-        return self.render(data, source, buckets[-1], sample_key(image_id))
+        source = probe(data)
+        return self.render(data, source, self.choose(source)[-1], sample_key(image_id))
 
     def transcode_bases(self, data: bytes | memoryview, image_id: str) -> list[Transcoded]:
         """As `transcode`, for every base that the image fits, ascending; it is decoded once."""
-        source, buckets = self._placed(data)
-        return self.render_bases(data, source, buckets, sample_key(image_id))
-
-    def _placed(self, data: bytes | memoryview) -> tuple[Source, list[Bucket]]:
-        """What the header says, and the buckets that the image goes to."""
         source = probe(data)
+        return self.render_bases(data, source, self.choose(source), sample_key(image_id))
+
+    def map(
+        self, images: Iterable[tuple[bytes | memoryview, str]], threads: int = 1
+    ) -> Iterator[Transcoded | SampleError]:
+        """Transcode (bytes, image_id) pairs on several threads; the results in their order.
+
+        A SampleError is a result here, and not raised: the others go on. A few images a thread are
+        taken ahead. Resizing, decoding and hashing run beside one another; encoding does not,
+        since Pillow holds the interpreter's lock.
+        """
+
+        def make() -> Callable[[tuple[bytes | memoryview, str]], Transcoded | SampleError]:
+            one = self if threads <= 1 else Transcoder(self.recipe)
+
+            def work(image: tuple[bytes | memoryview, str]) -> Transcoded | SampleError:
+                try:
+                    return one.transcode(*image)
+                except SampleError as error:
+                    return error
+
+            return work
+
+        return ordered(make, images, threads)
+
+    def __reduce__(self) -> tuple[type[Transcoder], tuple[Recipe]]:
+        """To other processes goes the recipe; buffers are made there."""
+        return type(self), (self.recipe,)
+
+    def choose(self, source: Source) -> list[Bucket]:
+        """The bucket of an image at every base that it fits, ascending. Raises SampleError where it
+        has too many pixels or too few, or is of no kind that the recipe takes."""
         if source.stored.width * source.stored.height > self.recipe.max_pixels:
             raise SampleError(
                 "too_many_pixels",
@@ -86,7 +114,7 @@ class Transcoder:
             )
         if source.kind != KIND["jpeg"]:
             self._refuse(KINDS[source.kind])
-        return source, self._fit(source.size)
+        return self._fit(source.size)
 
     def render(
         self, data: bytes | memoryview, source: Source, bucket: Bucket, key: str

@@ -19,11 +19,12 @@ PACKAGE = Path(__file__).resolve().parents[1] / "fastbucket"
 ORDER = (
     "errors", "commit", "software", "geometry", "buffers", "buckets", "crop", "subsampling",
     "format", "recipe",
-    "progress", "report", "stopwatch",
+    "progress", "report", "stopwatch", "threads",
     "catalogue", "sidecar", "kernels", "decode", "sources", "dedup", "planning",
     "resize", "encode", "orientation", "look", "transcode",
     "digest", "tar", "shard", "walked", "index", "records", "task", "gaps", "fill", "meta",
     "manifest", "state",
+    "stage",
     "card", "outcome",
     "stored", "thumbnails",
     "engines", "scan", "run", "repack", "captions", "pruning", "suspects", "verification",

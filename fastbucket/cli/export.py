@@ -77,14 +77,16 @@ def command(
 ) -> None:
     """Export SOURCEs into the folder OUT, or go on with an export interrupted there.
 
-    A SOURCE is a tar file, a folder of tars, a folder tree of images (with .txt and .json beside
-    them), a glob, a name with braces, or - for a list of them on standard input.
+    A SOURCE is a tar file, a Parquet file of images, a folder of either, a folder tree of images
+    (with .txt and .json beside them), a glob, a name with braces, or - for a list of them on
+    standard input. FILE.parquet#COLUMN names the column of the images where several could be it.
 
     \b
     Examples:
       fastbucket export 'imagenet22k-{train-{0000..4095},validation-{0000..0511}}.tar' out
       fastbucket export photos/ out --dry-run
       fastbucket export tars/ out --split val='*-validation-*' --workers 16
+      fastbucket export 'train-*.parquet' out --caption-field text
       fastbucket export tars/ again --recipe out/manifest.json
     """
     from .. import run

@@ -7,6 +7,7 @@ tried at all.
 
 from __future__ import annotations
 
+import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +30,11 @@ _PATIENCE = 10.0
 """Seconds for one image."""
 
 
+_CHANGED = (
+    RunError, OSError, tarfile.TarError, ValueError, OverflowError, IndexError, RecursionError,
+)  # fmt: skip
+
+
 class Task(NamedTuple):
     """Images wanted of one archive."""
 
@@ -48,8 +54,6 @@ class Thumbnails:
         self._decoder = Decoder(Recipe.from_json(setup["recipe"]))
 
     def __call__(self, task: Task, report: Reporter) -> dict[str, bytes]:
-        import tarfile
-
         from ..verification.origins import contents
 
         found: dict[str, bytes] = {}
@@ -67,7 +71,7 @@ class Thumbnails:
                     report.at(None)
                 if not wanted:
                     break
-        except (OSError, tarfile.TarError, ValueError, OverflowError, IndexError, RecursionError):
+        except _CHANGED:
             pass  # a source that has changed since: what was found until then is shown
         return found
 
@@ -104,7 +108,7 @@ def pictures(
     from ..sources.locate import archives
 
     try:
-        there = {a.name: a for a in archives(sources) if a.kind in ("tar", "folder")}
+        there = {a.name: a for a in archives(sources) if a.kind in ("tar", "folder", "parquet")}
     except (RunError, OSError) as error:
         return {}, f"the sources are not at hand: {error}"
     tasks = [

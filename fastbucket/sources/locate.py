@@ -6,12 +6,13 @@ import glob
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TextIO
 
 from ..catalogue import Archive, text
 from ..errors import RunError
 from ..kernels.suffixes import IMAGES
-from . import script
+from . import parquet, script
 from .braces import braces
 from .splits import assign
 from .tree import File, files
@@ -64,6 +65,10 @@ def _arguments(sources: Sequence[str | os.PathLike[str]], stdin: TextIO | None) 
 def _expand(source: str) -> Iterator[Archive]:
     """The archives of one argument."""
     _check_local(source)
+    path, column = parquet.named(source)
+    if column and not os.path.exists(source):
+        yield from (replace(found, path=f"{found.path}#{column}") for found in _expand(path))
+        return
     if os.path.exists(source):
         yield from _at(source)
         return
@@ -95,6 +100,8 @@ def _at(path: str) -> list[Archive]:
     try:
         if os.path.isdir(path):
             return _in_folder(path)
+        if path.endswith(parquet.SUFFIX):
+            return [parquet.located(path)]
         return [_script(path) if path.endswith(script.SUFFIX) else _tar(path)]
     except OSError as error:
         raise RunError(f"source {path}: cannot be read: {error.strerror}") from error
@@ -108,6 +115,13 @@ def _in_folder(path: str) -> list[Archive]:
     tars = [f.name for f in inside if f.suffix == b"tar"]
     suffixes = {suffix.encode() for suffix in IMAGES}
     images = sum(f.suffix.lower() in suffixes for f in inside)
+    tables = [f.name for f in inside if f.suffix == b"parquet"]
+    if (tars or images) and (other := _with_images(path, tables, tars)):
+        what = f"{len(tars)} tars" if tars else f"{images} images"
+        raise RunError(
+            f"source {path}: holds {what}, and images in {other}. Name what is meant with a "
+            "pattern, or its folder alone."
+        )
     if tars and images:  # whichever was meant, the other would be left out without a word
         raise RunError(
             f"source {path}: holds {len(tars)} tars and {images} images. Name the tars with a "
@@ -115,10 +129,20 @@ def _in_folder(path: str) -> list[Archive]:
         )
     if tars:
         return [_tar(os.path.join(path, os.fsdecode(name))) for name in tars]
-    if images or _has_image(path, inside):
+    if images or (not tables and _has_image(path, inside)):
         name = text(os.fsencode(os.path.basename(path))) or "root"
         return [Archive("folder", path, name, "", 0)]
-    raise RunError(f"source {path}: a folder with neither tars nor images in it")
+    if tables:
+        return [parquet.located(os.path.join(path, os.fsdecode(name))) for name in tables]
+    raise RunError(f"source {path}: a folder with neither tars nor images nor Parquet files in it")
+
+
+def _with_images(path: str, tables: Sequence[bytes], tars: Sequence[bytes]) -> str:
+    """The first of these Parquet files beside tars or images that holds images itself, or "": most
+    describe what they lie beside, as those of img2dataset, and of an export's meta/."""
+    described = {name.removesuffix(b".tar") + b".parquet" for name in tars}
+    others = (os.path.join(path, os.fsdecode(t)) for t in tables if t not in described)
+    return next(filter(parquet.holds_images, others), "")
 
 
 def _has_image(path: str, inside: Iterable[File]) -> bool:

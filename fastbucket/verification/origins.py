@@ -1,13 +1,14 @@
 """Exported samples against their sources: every source image read again, and its SHA-256 compared.
 
-A tar is read by the standard library, once, from front to back; of a folder only the files that
-are asked for. Names in the JSON of a sample are looked up among the names that are there, and never
-opened as paths.
+A tar is read by the standard library, a Parquet file by pyarrow, once, from front to back; of a
+folder only the files that are asked for. Names in the JSON of a sample are looked up among the
+names that are there, and never opened as paths.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import tarfile
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
+from ..errors import RunError
 from .findings import PATH_LIMIT, Findings, Problem
 
 if TYPE_CHECKING:
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
 _READ = 1 << 20
 """Bytes read and hashed at a time: what a member claims to be never has to fit in memory."""
+
+_ROWS = 64
+"""Rows of a Parquet file whose images are in memory at a time."""
 
 _PROGRESS = 64
 """Samples between two reports."""
@@ -83,6 +88,8 @@ class SourceCheck:
                     reported = read
                 if not wanted:
                     break
+        except RunError as error:
+            why = f": {error}"
         except OSError as error:
             why = f": {error.strerror or error}"
         except (tarfile.TarError, ValueError, OverflowError, IndexError, RecursionError) as error:
@@ -134,9 +141,29 @@ def _in_folder(path: str, wanted: dict[str, Any]) -> Iterator[tuple[str, int, IO
                 yield name, os.fstat(opened.fileno()).st_size, opened
 
 
+def _in_parquet(path: str, wanted: dict[str, Any]) -> Iterator[tuple[str, int, IO[bytes]]]:
+    """The wanted rows of a Parquet file, read by pyarrow: name, size and image."""
+    from ..catalogue import Archive, text
+    from ..sources.parquet import Reader
+
+    members = {member.rpartition(".")[0]: member for member in wanted}
+    reader = Reader(Archive("parquet", path, "", "", 0))
+    try:
+        keys = [text(key) for key in reader.keys().to_pylist()]
+        batches = reader.file.iter_batches(_ROWS, columns=[reader.columns.leaf])
+        rows = (value for batch in batches for value in batch.column(0).to_pylist())
+        for key, value in zip(keys, rows, strict=True):
+            if key in members:
+                image = value["bytes"] if isinstance(value, dict) else value
+                yield members[key], len(image or b""), io.BytesIO(image or b"")
+    finally:
+        reader.close()
+
+
 _CONTENTS: dict[str, Callable[[str, dict[str, Any]], Iterator[tuple[str, int, IO[bytes]]]]] = {
     "tar": _in_tar,
     "folder": _in_folder,
+    "parquet": _in_parquet,
 }
 
 
