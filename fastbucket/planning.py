@@ -2,14 +2,16 @@
 
 Every decision that a header allows is made here, so that what is dropped is never read. The result
 is two files in the state folder: `plan.arrow`, the kept samples in the order of the shards, which
-workers map; and `plan.json`, the shards and the carried fields.
+workers map; and `plan.json`, the shards and the carried fields. Where several machines work on one
+export there is a third, `decisions.arrow`: with it and the catalogues the plan is read back whole.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +29,8 @@ from .sources import KINDS
 from .sources.names import member_names
 
 REASON = {name: code for code, name in enumerate(DROP_REASONS)}
+
+DECISIONS = "decisions.arrow"
 
 _ROW_COLUMNS = (
     "key", "suffix", "image_offset", "image_size", "text_offset", "text_size", "json_offset",
@@ -124,8 +128,7 @@ def make(
 
     Raises RunError for two samples of one image_id, and where nothing was found at all.
     """
-    counts = [table.num_rows for table in tables]
-    starts = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+    starts = _starts(tables)
     if not starts[-1]:
         why = next(filter(None, map(broken, tables)), "")
         raise RunError(
@@ -189,7 +192,7 @@ def make(
         reason[repeats[~listed[repeats]]] = REASON["duplicate"]
 
     kept = np.flatnonzero(reason == 0)
-    order = kept[np.argsort(bucket[kept], kind="stable")]
+    order = _order(reason, bucket)
     return Plan(
         archives=list(archives),
         starts=starts,
@@ -208,6 +211,17 @@ def make(
             ),
         ),
     )
+
+
+def _starts(tables: Sequence[pa.Table]) -> np.ndarray:
+    """First row of each archive, and the number of all. int64 (archives + 1,)."""
+    return np.cumsum([0, *(table.num_rows for table in tables)]).astype(np.int64)
+
+
+def _order(reason: np.ndarray, bucket: np.ndarray) -> np.ndarray:
+    """The kept rows by bucket, in the order of the source within each. int64 (kept,)."""
+    kept = np.flatnonzero(reason == 0)
+    return np.asarray(kept[np.argsort(bucket[kept], kind="stable")])
 
 
 def _captioned(source: _Rows, rows: np.ndarray, field: str) -> np.ndarray:
@@ -252,8 +266,12 @@ def _shards(ordered: np.ndarray, shard_size: int) -> list[Shard]:
     return shards
 
 
-def write(plan: Plan, tables: Sequence[pa.Table], state: Path) -> None:
-    """Write plan.arrow and plan.json; the second is the sign that both are whole."""
+def write(plan: Plan, tables: Sequence[pa.Table], state: Path, shared: bool = False) -> None:
+    """Write plan.arrow and plan.json; the second is the sign that both are whole.
+
+    shared: with others who write the same plan there now. The first to be done wins; what is there
+    stays, for it may be mapped already; and decisions.arrow is the sign that all three are there.
+    """
     parts = []
     kept = np.sort(plan.order)
     bounds = np.searchsorted(kept, plan.starts)
@@ -264,15 +282,83 @@ def write(plan: Plan, tables: Sequence[pa.Table], state: Path) -> None:
         parts.append(part.append_column("archive", archive))
     rows_table = pa.concat_tables(parts)
     rows_table = rows_table.take(pa.array(np.searchsorted(kept, plan.order))).combine_chunks()
-    with (
-        commit.whole(state / "plan.arrow") as unfinished,
-        pa.OSFile(str(unfinished), "wb") as sink,
-        pa.ipc.new_file(sink, rows_table.schema) as out,
-    ):
-        out.write_table(rows_table)
+    _write_table(rows_table, state / "plan.arrow", shared)
     facts: dict[str, Any] = {
         "archives": [asdict(archive) for archive in plan.archives],
         "shards": [list(shard) for shard in plan.shards],
         "carried": [list(field) for field in plan.carried],
     }
-    commit.write_text(state / "plan.json", json.dumps(facts))
+    commit.write_text(state / "plan.json", json.dumps(facts), once=shared)
+    if shared:
+        decisions = pa.table({"reason": plan.reason, "bucket": plan.bucket})
+        _write_table(decisions, state / DECISIONS, shared)
+
+
+def _write_table(table: pa.Table, path: Path, once: bool) -> None:
+    with (
+        commit.whole(path, once) as unfinished,
+        pa.OSFile(str(unfinished), "wb") as sink,
+        pa.ipc.new_file(sink, table.schema) as out,
+    ):
+        out.write_table(table)
+
+
+class Written(NamedTuple):
+    """What plan.json says, and the buckets."""
+
+    archives: list[Archive]
+    buckets: tuple[Bucket, ...]
+    shards: list[Shard]
+    carried: list[sidecar.Carried]
+
+
+def written(state: Path, recipe: Recipe) -> Written | None:
+    """The plan that several machines share; None where none is whole yet."""
+    if not (state / DECISIONS).is_file():
+        return None
+    facts = json.loads((state / "plan.json").read_text())
+    return Written(
+        [Archive(**archive) for archive in facts["archives"]],
+        buckets(recipe.family, recipe.base_resolution, recipe.divisible),
+        [Shard(*shard) for shard in facts["shards"]],
+        [sidecar.Carried(*field) for field in facts["carried"]],
+    )
+
+
+def read(found: Written, tables: Sequence[pa.Table], state: Path) -> Plan:
+    """The whole plan again, from what `write` left and the catalogues of its archives.
+
+    Raises RunError where the two are not of one source.
+    """
+    decisions = pa.ipc.open_file(pa.memory_map(str(state / DECISIONS))).read_all()
+    starts = _starts(tables)
+    if decisions.num_rows != starts[-1]:
+        raise RunError(
+            f"{state / DECISIONS} is of {decisions.num_rows} samples, the catalogues beside it of "
+            f"{starts[-1]}: remove the folder {state.parent} to start afresh"
+        )
+    reason, bucket = column(decisions, "reason"), column(decisions, "bucket")
+    return Plan(
+        archives=found.archives,
+        starts=starts,
+        reason=reason,
+        bucket=bucket,
+        order=_order(reason, bucket),
+        buckets=found.buckets,
+        shards=found.shards,
+        carried=found.carried,
+    )
+
+
+def names(found: Written, state: Path) -> Callable[[int], str]:
+    """at -> the image_id of a sample of plan.arrow, which is opened when first asked."""
+
+    @cache
+    def rows() -> pa.Table:
+        return pa.ipc.open_file(pa.memory_map(str(state / "plan.arrow"))).read_all()
+
+    def name(at: int) -> str:
+        archive = found.archives[rows()["archive"][at].as_py()]
+        return image_id(archive.id_prefix, text(rows()["key"][at].as_py()))
+
+    return name
