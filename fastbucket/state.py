@@ -397,6 +397,7 @@ def locked(what: object, path: Path, shared: bool = False, needed: bool = True) 
         except OSError as error:
             if not needed:
                 return lock
+            lock.close()
             raise RunError(
                 f"cannot lock {path}: {error.strerror}. Choose a folder on a file system with locks"
             ) from None
