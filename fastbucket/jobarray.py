@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .catalogue import Archive
 from .engines import Engine
 from .errors import RunError
 from .format import MANIFEST, STATE, index_path, shard_path
@@ -60,9 +59,7 @@ def export_part(
         "sources": [os.path.abspath(source) for source in job.sources if source != "-"],
     }
     with Joined(run.out, share) as state:
-        done = state.join(
-            job.export_id, run.recipe, job.stamps, job.whole_id, agreed, run.resources.worker_count
-        )
+        done = state.join(job.export_id, run.recipe, job.stamps, job.whole_id, agreed)
         if done is not None:
             from . import outcome
 
@@ -77,6 +74,7 @@ def _work(run: Run, job: Job, state: Joined) -> Report:
     from . import planning
 
     with run.engine(state.fence) as engine:
+        state.note(engine.workers)
         plan = planning.written(state.path, run.recipe)
         if plan is None:
             plan = _planned(run, job, state, engine)
@@ -89,7 +87,7 @@ def _work(run: Run, job: Job, state: Joined) -> Report:
         )  # fmt: skip
         with run.timed("export"):
             records = make_shards(run, engine, plan, numbers, name, report)
-    job.check_unchanged()
+    check_unchanged(job.archives, job.stamps, state)
     first_row = {(shard.bucket, shard.number): shard.start for shard in plan.shards}
     for at, those in records.items():
         _count(report, plan, at, those)
@@ -203,8 +201,7 @@ def _merged(
         with run.engine(None) as engine:
             tables = scan(run.out, plan.archives, stamps, engine, run.progress)
         made = planning.read(plan, tables, state.path)
-    archives: list[Archive] = plan.archives
-    check_unchanged(archives, stamps)
+    check_unchanged(plan.archives, stamps, state)
     state.cut_off()
     report = outcome.planned(run.out, made, tables, export_id, state.workers())
     report.seconds = run.seconds

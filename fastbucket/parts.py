@@ -59,7 +59,7 @@ def facts(out: Path) -> dict[str, Any] | None:
 class Joined(State):
     """The state folder of an export to which a part has come, beside others."""
 
-    _remedy = "Remove the folder to start afresh"
+    remedy = "Remove the folder to start afresh"
     _sharing = True
     _locks_needed = False
 
@@ -79,7 +79,6 @@ class Joined(State):
         stamps: Mapping[str, str],
         whole_id: str,
         agreed: Mapping[str, Any],
-        workers: int,
     ) -> dict[str, Any] | None:
         """Come to this export, as the first or after others. Returns the manifest where it is
         complete; afterwards `fence` is that of all its parts.
@@ -118,11 +117,14 @@ class Joined(State):
             self._own.truncate(0)
             self._own.write(holder())
             self._own.flush()
-            note = json.dumps({"workers": workers})
-            commit.write_text(self.path / "parts" / f"{self.part.number}.json", note)
             commit.write_text(self.path / FENCE, secrets.token_hex(8), once=True)
             self.fence = Fence(str(self.path / FENCE), (self.path / FENCE).read_text())
         return None
+
+    def note(self, workers: int) -> None:
+        """Say how many processes this part has."""
+        path = self.path / "parts" / f"{self.part.number}.json"
+        commit.write_text(path, json.dumps({"workers": workers}))
 
     def _agree(self, agreed: Mapping[str, Any]) -> None:
         commit.write_text(self.path / FACTS, json.dumps(dict(agreed)), once=True)
@@ -165,7 +167,7 @@ class Joined(State):
 class Merging(State):
     """The state folder while the parts, all made, become one export."""
 
-    _remedy = Joined._remedy
+    remedy = Joined.remedy
     _locks_needed = False
 
     def __enter__(self) -> Merging:

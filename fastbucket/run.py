@@ -117,17 +117,14 @@ class Job:
         whole_id = _export_id(run.recipe, listing, frozenset())
         return cls(sources, archives, stamps, excluded, licence, export_id, whole_id)
 
-    def check_unchanged(self) -> None:
-        check_unchanged(self.archives, self.stamps)
 
-
-def check_unchanged(archives: Sequence[Archive], stamps: Mapping[str, str]) -> None:
+def check_unchanged(archives: Sequence[Archive], stamps: Mapping[str, str], state: State) -> None:
     """Raises RunError where an archive is not as it was when the run began."""
     for archive in archives:
         if KINDS[archive.kind].stamp(archive) != stamps[archive.path]:
             raise RunError(
                 f"{archive.path} changed while it was exported; what was made of it cannot be "
-                "trusted. Use --overwrite to start afresh"
+                f"trusted. {state.remedy}"
             )
 
 
@@ -224,7 +221,7 @@ def _work(run: Run, job: Job, state: State, dry: bool) -> Report:
 
         with run.timed("export"):
             records = make_shards(run, engine, made, range(len(made.shards)), name, report)
-    job.check_unchanged()
+    check_unchanged(job.archives, job.stamps, state)
     state.cut_off()
     with run.timed("finish"):
         outcome.finish(

@@ -62,7 +62,8 @@ _CLEARING = {"export_id": "", "recipe": {}, "stamps": {}}
 class State:
     """The state folder of one output, locked while in use."""
 
-    _remedy = "Use --overwrite to start afresh"
+    remedy = "Use --overwrite to start afresh"
+    """What to do with a folder that is of no use."""
     _sharing = False
     """Whether others of the same kind may be at work here too."""
     _locks_needed = True
@@ -237,7 +238,7 @@ class State:
             raise RunError(
                 f"{self.out} holds an unfinished export by other versions "
                 f"({facts.get('software')}; now {versions()}), which may write other bytes. "
-                f"Install those to go on. {self._remedy}"
+                f"Install those to go on. {self.remedy}"
             )
         if sorted(before.values()) != sorted(stamps.values()):
             self._refuse_changed(before, stamps)
@@ -248,7 +249,7 @@ class State:
         raise RunError(
             f"{self.out} holds shards but neither {MANIFEST} nor the state of a run, so that "
             "nothing tells which export they are of. Put the manifest back, or choose another "
-            f"folder. {self._remedy}"
+            f"folder. {self.remedy}"
         )
 
     def prepare(self) -> None:
@@ -296,7 +297,7 @@ class State:
         reason = "; ".join(difference) or "another source, or another --exclude"
         self._leave()
         raise RunError(
-            f"{self.out} holds {what} of another kind ({reason}). {self._remedy}, "
+            f"{self.out} holds {what} of another kind ({reason}). {self.remedy}, "
             "or choose another folder"
         )
 
@@ -316,7 +317,7 @@ class State:
         raise RunError(
             f"{', '.join(changed[:3]) or 'a source'} changed since the export in {self.out} began: "
             "its finished shards would not fit the rest. Restore the source (with its time). "
-            f"{self._remedy}"
+            f"{self.remedy}"
         )
 
     def sweep(self) -> None:

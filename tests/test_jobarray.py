@@ -122,6 +122,17 @@ def test_at_once_one_killed_and_run_again(source, whole, tmp_path):
     assert crashes.tree(out) == whole
 
 
+def test_a_dry_run_first(source, whole, tmp_path, monkeypatch):
+    """The parts find its scan."""
+    out = tmp_path / "out"
+    assert fastbucket.plan(source, out, RECIPE, ONE).status == "planned"
+    monkeypatch.setattr(scan, "ScanTask", None)
+    for number in (1, 2, 3):
+        part(source, out, f"{number}/3")
+    fastbucket.merge(out)
+    assert crashes.tree(out) == whole
+
+
 def test_more_parts_than_shards(source, whole, tmp_path):
     out = tmp_path / "out"
     for number in range(1, 21):
