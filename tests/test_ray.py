@@ -42,7 +42,7 @@ def cluster():
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("PYTHONPATH", os.pathsep.join(p for p in sys.path if p))
-        patched.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        patched.setenv("RAY_worker_niceness", "0")  # else they starve beside other tests
         started = Cluster(
             initialize_head=True,
             head_node_args={
@@ -173,11 +173,15 @@ class Watched:
     def say(self, text: str) -> None: ...
 
 
-def test_interrupted_and_gone_on_with_while_a_node_is_lost(cluster, second, source, tmp_path):
-    """Ctrl-C behind the first shard; the same again, and a node is killed: the bytes of one run by
-    worker processes."""
+def test_interrupted_and_gone_on_with_while_a_node_is_lost(
+    cluster, second, source, tmp_path, monkeypatch
+):
+    """Ctrl-C behind the first shard; the same again, and a node is killed: the bytes of one run in
+    one process."""
     whole, out = tmp_path / "whole", tmp_path / "out"
-    fastbucket.export(source, whole, RECIPE, Resources(workers=2))
+    with monkeypatch.context() as patched:
+        patched.setitem(engines.ENGINES, "local", "crashes:InProcess")
+        fastbucket.export(source, whole, RECIPE, Resources(workers=2))
     cluster_of = Resources(engine="ray", address=cluster.address, workers=2)
 
     def interrupt() -> None:

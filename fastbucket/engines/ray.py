@@ -88,17 +88,23 @@ def _attempt(
         local = _mine.get(key)
         if local is None:
             _check_node(setup)
-            while _mine:
-                _mine.popitem()[1].__exit__(None, None, None)
+            _end_mine()
             local = _mine[key] = Local(1, setup, timeout)
         local.say = said.append
         for _, result in local.map(job, [task], progress, describe):
             return "done", result, done, said
     except RunError as error:
+        _end_mine()  # an engine that has raised is in the middle of something
         return "run_error", str(error), done, said
     except RuntimeError as error:
+        _end_mine()
         return "bug", str(error), done, said
     raise AssertionError("an engine that ends without a result")
+
+
+def _end_mine() -> None:
+    while _mine:
+        _mine.popitem()[1].__exit__(None, None, None)
 
 
 _HERE = "\0"
