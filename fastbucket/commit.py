@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -47,12 +46,12 @@ class _Own:
     """What sets this process apart, on all machines that write into one folder: its number does
     not, where each runs in a container of its own."""
 
-    name = secrets.token_hex(4)
+    name = os.urandom(4).hex()
     fence: Fence | None = None
 
 
 def _forked() -> None:
-    _Own.name = secrets.token_hex(4)
+    _Own.name = os.urandom(4).hex()
 
 
 os.register_at_fork(after_in_child=_forked)

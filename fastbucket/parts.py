@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -117,7 +116,7 @@ class Joined(State):
             self._own.truncate(0)
             self._own.write(holder())
             self._own.flush()
-            commit.write_text(self.path / FENCE, secrets.token_hex(8), once=True)
+            commit.write_text(self.path / FENCE, os.urandom(8).hex(), once=True)
             self.fence = Fence(str(self.path / FENCE), (self.path / FENCE).read_text())
         return None
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import secrets
 import shutil
 import socket
 from collections.abc import Iterator, Mapping
@@ -204,7 +203,7 @@ class State:
 
     def open_fence(self) -> commit.Fence:
         """For processes on other machines: what they make counts until `cut_off`."""
-        fence = commit.Fence(str(self.path / FENCE), secrets.token_hex(8))
+        fence = commit.Fence(str(self.path / FENCE), os.urandom(8).hex())
         commit.write_text(self.path / FENCE, fence.token)
         return fence
 
