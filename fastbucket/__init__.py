@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .errors import RunError, SampleError
+    from .jobarray import export_part, merge
     from .loader import Loader
     from .pruning import prune
     from .recipe import Recipe, Resources
@@ -35,6 +36,8 @@ __all__ = [
     "Transcoded",
     "Transcoder",
     "export",
+    "export_part",
+    "merge",
     "plan",
     "prune",
     "verify",
@@ -53,6 +56,8 @@ _HOMES = {
     "Transcoded": "transcode",
     "Transcoder": "transcode",
     "export": "run",
+    "export_part": "jobarray",
+    "merge": "jobarray",
     "plan": "run",
     "prune": "pruning",
     "verify": "verification",

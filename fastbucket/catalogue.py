@@ -110,8 +110,9 @@ class Catalogue:
     def __len__(self) -> int:
         return len(self.columns["width"])
 
-    def write(self, path: Path, stamp: str) -> None:
-        """Write the file whole or not at all. `stamp` says which state of the source it is of."""
+    def write(self, path: Path, stamp: str, once: bool = False) -> None:
+        """Write the file whole or not at all. `stamp` says which state of the source it is of.
+        once: a file that another machine has put there meanwhile stays."""
         table = pa.table(
             [pa.array(self.columns[name], type=kind) for name, kind in COLUMNS.items()],
             names=list(COLUMNS),
@@ -124,7 +125,7 @@ class Catalogue:
             }
         )
         with (
-            commit.whole(path) as unfinished,
+            commit.whole(path, once) as unfinished,
             pa.OSFile(str(unfinished), "wb") as sink,
             pa.ipc.new_file(sink, table.schema) as writer,
         ):

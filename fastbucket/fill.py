@@ -140,6 +140,16 @@ def journal_path(state: Path, bucket_id: str) -> Path:
     return state / "fill" / f"{bucket_id}.json"
 
 
+def is_there(out: Path, state: Path, record: Record) -> bool:
+    """Whether the tar of a record exists in its full size, or has gone into a filled bucket."""
+    if journal_path(state, record.bucket_id).is_file():
+        return True
+    path = out / shard_path(record.bucket_id, record.number)
+    if record.drops:
+        path = short_path(state, record.bucket_id, record.number)
+    return path.is_file() and path.stat().st_size == record.bytes
+
+
 def _staged(state: Path, bucket_id: str, number: int) -> Path:
     return state / "fill" / f"{bucket_id}-{number:06d}.tar"
 

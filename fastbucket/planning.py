@@ -2,14 +2,16 @@
 
 Every decision that a header allows is made here, so that what is dropped is never read. The result
 is two files in the state folder: `plan.arrow`, the kept samples in the order of the shards, which
-workers map; and `plan.json`, the shards and the carried fields.
+workers map; and `plan.json`, the shards and the carried fields. Where several machines work on one
+export there is a third, `decisions.arrow`: with it and the catalogues the plan is read back whole.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +30,8 @@ from .sources import KINDS
 from .sources.names import member_names
 
 REASON = {name: code for code, name in enumerate(DROP_REASONS)}
+
+DECISIONS = "decisions.arrow"
 
 _ROW_COLUMNS = (
     "key", "suffix", "image_offset", "image_size", "text_offset", "text_size", "json_offset",
@@ -50,18 +54,11 @@ class Shard(NamedTuple):
     stop: int
 
 
-@dataclass
-class Plan:
-    """What is to be done. Rows are all scanned samples, archives one after the other."""
+class Shards:
+    """The shards of an export and their buckets, at every base."""
 
-    archives: list[Archive]
-    starts: np.ndarray  # int64 (archives + 1,), first row of each archive
-    reason: np.ndarray  # uint8 (rows,), index into DROP_REASONS; 0 is kept
-    bucket: np.ndarray  # int16 (rows,), at the largest base that fits; -1 without one
-    order: np.ndarray  # int64 (kept,), rows in the order of the shards
     buckets: tuple[Bucket, ...]  # of all bases, the smallest base first
     shards: list[Shard]
-    carried: list[sidecar.Carried]
 
     def tasks(self) -> list[tuple[int, ...]]:
         """Indices of the shards that are made of the same samples, decoded once: those of one
@@ -83,6 +80,20 @@ class Plan:
     def is_whole(self, bucket: int) -> bool:
         """Whether a bucket is of the smallest base, which every kept sample goes to."""
         return self.buckets[bucket].base == self.buckets[0].base
+
+
+@dataclass
+class Plan(Shards):
+    """What is to be done. Rows are all scanned samples, archives one after the other."""
+
+    archives: list[Archive]
+    starts: np.ndarray  # int64 (archives + 1,), first row of each archive
+    reason: np.ndarray  # uint8 (rows,), index into DROP_REASONS; 0 is kept
+    bucket: np.ndarray  # int16 (rows,), at the largest base that fits; -1 without one
+    order: np.ndarray  # int64 (kept,), rows in the order of the shards
+    buckets: tuple[Bucket, ...]  # of all bases, the smallest base first
+    shards: list[Shard]
+    carried: list[sidecar.Carried]
 
     def dropped(self) -> dict[str, int]:
         """Samples by reason, without the kept ones."""
@@ -150,8 +161,7 @@ def make(
 
     Raises RunError for two samples of one image_id, and where nothing was found at all.
     """
-    counts = [table.num_rows for table in tables]
-    starts = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+    starts = _starts(tables)
     if not starts[-1]:
         why = next(filter(None, map(broken, tables)), "")
         raise RunError(
@@ -220,9 +230,10 @@ def make(
         _clear_rare(reason, bucket, width, height, bases[0], recipe, progress or Silent())
 
     kept = np.flatnonzero(reason == 0)
-    order = kept[np.lexsort((-level[kept].astype(np.int16), bucket[kept]))]  # which is stable
-    shards = _shards(bucket[order], level[order], len(bases), len(bases[0]), recipe.shard_size)
-    bucket[bucket >= 0] += len(bases[0]) * (np.maximum(level, 1) - 1)[bucket >= 0].astype(np.int16)
+    family = len(bases[0])
+    bucket[bucket >= 0] += family * (np.maximum(level, 1) - 1)[bucket >= 0].astype(np.int16)
+    order = _order(reason, bucket, family)
+    shards = _shards(bucket[order] % family, level[order], len(bases), family, recipe.shard_size)
     return Plan(
         archives=list(archives),
         starts=starts,
@@ -284,6 +295,19 @@ def _clear_rare(
         )
 
 
+def _starts(tables: Sequence[pa.Table]) -> np.ndarray:
+    """First row of each archive, and the number of all. int64 (archives + 1,)."""
+    return np.cumsum([0, *(table.num_rows for table in tables)]).astype(np.int64)
+
+
+def _order(reason: np.ndarray, bucket: np.ndarray, family: int) -> np.ndarray:
+    """The kept rows by bucket, those first that fit most bases, in the order of the source within
+    each. bucket: as in `Plan`, of so many at each base. int64 (kept,)."""
+    kept = np.flatnonzero(reason == 0)
+    level, proto = np.divmod(bucket[kept], np.int16(family))
+    return np.asarray(kept[np.lexsort((-level, proto))])  # which is stable
+
+
 def _captioned(source: _Rows, rows: np.ndarray, field: str) -> np.ndarray:
     """Which rows have a caption, in their .txt or in a field of their JSON. bool (n,)."""
     limit = sidecar.SIDECAR_LIMIT
@@ -332,8 +356,12 @@ def _shards(
     return shards
 
 
-def write(plan: Plan, tables: Sequence[pa.Table], state: Path) -> None:
-    """Write plan.arrow and plan.json; the second is the sign that both are whole."""
+def write(plan: Plan, tables: Sequence[pa.Table], state: Path, shared: bool = False) -> None:
+    """Write plan.arrow and plan.json; the second is the sign that both are whole.
+
+    shared: with others who write the same plan there now. The first to be done wins; what is there
+    stays, for it may be mapped already; and decisions.arrow is the sign that all three are there.
+    """
     parts = []
     kept = np.sort(plan.order)
     bounds = np.searchsorted(kept, plan.starts)
@@ -344,15 +372,84 @@ def write(plan: Plan, tables: Sequence[pa.Table], state: Path) -> None:
         parts.append(part.append_column("archive", archive))
     rows_table = pa.concat_tables(parts)
     rows_table = rows_table.take(pa.array(np.searchsorted(kept, plan.order))).combine_chunks()
-    with (
-        commit.whole(state / "plan.arrow") as unfinished,
-        pa.OSFile(str(unfinished), "wb") as sink,
-        pa.ipc.new_file(sink, rows_table.schema) as out,
-    ):
-        out.write_table(rows_table)
+    _write_table(rows_table, state / "plan.arrow", shared)
     facts: dict[str, Any] = {
         "archives": [asdict(archive) for archive in plan.archives],
         "shards": [list(shard) for shard in plan.shards],
         "carried": [list(field) for field in plan.carried],
     }
-    commit.write_text(state / "plan.json", json.dumps(facts))
+    commit.write_text(state / "plan.json", json.dumps(facts), once=shared)
+    if shared:
+        decisions = pa.table({"reason": plan.reason, "bucket": plan.bucket})
+        _write_table(decisions, state / DECISIONS, shared)
+
+
+def _write_table(table: pa.Table, path: Path, once: bool) -> None:
+    with (
+        commit.whole(path, once) as unfinished,
+        pa.OSFile(str(unfinished), "wb") as sink,
+        pa.ipc.new_file(sink, table.schema) as out,
+    ):
+        out.write_table(table)
+
+
+@dataclass
+class Written(Shards):
+    """What plan.json says, and the buckets."""
+
+    archives: list[Archive]
+    buckets: tuple[Bucket, ...]
+    shards: list[Shard]
+    carried: list[sidecar.Carried]
+
+
+def written(state: Path, recipe: Recipe) -> Written | None:
+    """The plan that several machines share; None where none is whole yet."""
+    if not (state / DECISIONS).is_file():
+        return None
+    facts = json.loads((state / "plan.json").read_text())
+    return Written(
+        [Archive(**archive) for archive in facts["archives"]],
+        tuple(chain.from_iterable(recipe.ladder())),
+        [Shard(*shard) for shard in facts["shards"]],
+        [sidecar.Carried(*field) for field in facts["carried"]],
+    )
+
+
+def read(found: Written, tables: Sequence[pa.Table], state: Path) -> Plan:
+    """The whole plan again, from what `write` left and the catalogues of its archives.
+
+    Raises RunError where the two are not of one source.
+    """
+    decisions = pa.ipc.open_file(pa.memory_map(str(state / DECISIONS))).read_all()
+    starts = _starts(tables)
+    if decisions.num_rows != starts[-1]:
+        raise RunError(
+            f"{state / DECISIONS} is of {decisions.num_rows} samples, the catalogues beside it of "
+            f"{starts[-1]}: remove the folder {state.parent} to start afresh"
+        )
+    reason, bucket = column(decisions, "reason"), column(decisions, "bucket")
+    return Plan(
+        archives=found.archives,
+        starts=starts,
+        reason=reason,
+        bucket=bucket,
+        order=_order(reason, bucket, len({bucket.proto for bucket in found.buckets})),
+        buckets=found.buckets,
+        shards=found.shards,
+        carried=found.carried,
+    )
+
+
+def names(found: Written, state: Path) -> Callable[[int], str]:
+    """at -> the image_id of a sample of plan.arrow, which is opened when first asked."""
+
+    @cache
+    def rows() -> pa.Table:
+        return pa.ipc.open_file(pa.memory_map(str(state / "plan.arrow"))).read_all()
+
+    def name(at: int) -> str:
+        archive = found.archives[rows()["archive"][at].as_py()]
+        return image_id(archive.id_prefix, text(rows()["key"][at].as_py()))
+
+    return name

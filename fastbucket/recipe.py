@@ -13,6 +13,7 @@ from typing import Any
 
 from .buckets import CHOICES, FAMILIES, Bucket, Shape, ladder, protos
 from .crop import CROPS
+from .engines import ENGINES
 from .errors import RunError
 from .format import CAPTION_SOURCE, IMAGE_MODES
 from .geometry import Size
@@ -297,15 +298,23 @@ class Resources:
     sample_timeout: float = _option(
         60.0, "Seconds a worker may spend on one sample before that is dropped; 0: any time."
     )
-    engine: str = _option("local", "Where the tasks run.", ("local",))
+    engine: str = _option(
+        "local", "Where the tasks run: on this machine, or on a Ray cluster.", tuple(ENGINES)
+    )
+    address: str = _option(
+        "",
+        "With --engine ray: the cluster's address; else RAY_ADDRESS, or the one of this machine.",
+    )
 
     def __post_init__(self) -> None:
         if self.workers < 0:
             raise RunError(f"workers: {self.workers} is negative")
         if not self.sample_timeout >= 0:
             raise RunError(f"sample_timeout: {self.sample_timeout} seconds are no time")
-        if self.engine not in ("local",):
-            raise RunError(f"engine: {self.engine!r} is not local")
+        if self.engine not in ENGINES:
+            raise RunError(f"engine: {self.engine!r} is none of {', '.join(ENGINES)}")
+        if self.address and self.engine == "local":
+            raise RunError(f"address: {self.address} is of no use to the engine local")
 
     @property
     def worker_count(self) -> int:

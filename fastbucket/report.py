@@ -35,7 +35,7 @@ class Report:
 
     out: str
     export_id: str
-    status: str  # exported, planned, already complete
+    status: str  # exported, planned, already complete, part 3/16
     archives: int
     scanned: int
     exported: int

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import xxhash
 
 from .catalogue import Archive
-from .commit import output_error
-from .engines.local import Local
+from .commit import Fence
+from .engines import Engine, engine
 from .errors import RunError
 from .format import INPUT_ERRORS, MANIFEST, STATE, shard_path
 from .progress import Progress, Silent
@@ -26,12 +26,10 @@ from .report import Report
 from .sources import KINDS
 from .sources.locate import archives as locate
 from .sources.remarks import remarks
-from .state import State
+from .state import State, versions, writing
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from .planning import Plan
+    from .planning import Shards
     from .records import Drop, Record
 
 Sources = Sequence[str | os.PathLike[str]] | str | os.PathLike[str]
@@ -41,7 +39,7 @@ PRELOAD = ("fastbucket.sources.tarscan", "fastbucket.task")
 
 
 @dataclass
-class _Run:
+class Run:
     """What the phases of one run share."""
 
     out: Path
@@ -50,11 +48,87 @@ class _Run:
     progress: Progress
     seconds: dict[str, float]
 
+    @classmethod
+    def of(
+        cls,
+        out: str | os.PathLike[str],
+        recipe: Recipe | None,
+        resources: Resources | None,
+        progress: Progress | None,
+    ) -> Run:
+        resources = resources or Resources()
+        if resources.engine != "local":  # others do not stand in the same folder
+            out = os.path.abspath(out)
+        return cls(Path(out), recipe or Recipe(), resources, progress or Silent(), {})
+
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
         start = time.monotonic()
         yield
         self.seconds[phase] = self.seconds.get(phase, 0.0) + time.monotonic() - start
+
+    def engine(self, fence: Fence | None) -> Engine:
+        """fence: of work on several machines."""
+        setup = {"out": str(self.out), "recipe": self.recipe.to_json(), "preload": PRELOAD}
+        if fence is not None:
+            setup |= {"fence": tuple(fence), "software": versions()}
+        options = {"address": self.resources.address} if self.resources.address else {}
+        limit = self.resources.sample_timeout
+        count = self.resources.workers
+        if self.resources.engine == "local":
+            count = self.resources.worker_count
+        return engine(self.resources.engine, count, setup, limit, self.progress.say, **options)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be exported. sources: as they were named; archives: what was found there, and
+    `stamps` their state by path. export_id: of it all; whole_id: without the exclusion."""
+
+    sources: Sequence[str | os.PathLike[str]]
+    archives: Sequence[Archive]
+    stamps: Mapping[str, str]
+    excluded: frozenset[str]
+    licence: str
+    export_id: str
+    whole_id: str
+
+    @classmethod
+    def of(
+        cls,
+        run: Run,
+        sources: Sources,
+        splits: Sequence[tuple[str, str]],
+        exclude: Iterable[str],
+        licence: str,
+    ) -> Job:
+        """Raises RunError for what can be no source or no licence."""
+        if isinstance(sources, (str, os.PathLike)):
+            sources = [sources]
+        if licence:
+            from .card import licences
+
+            licences.check(licence)
+        excluded = frozenset(exclude)
+        archives = locate(sources, splits)
+        _check_apart(sources, archives, run.out)
+        for remark in remarks(archives, run.recipe.caption_field):
+            run.progress.say(remark)
+        listing = [KINDS[archive.kind].listing(archive) for archive in archives]
+        stamps = {archive.path: KINDS[archive.kind].stamp(archive) for archive in archives}
+        export_id = _export_id(run.recipe, listing, excluded)
+        whole_id = _export_id(run.recipe, listing, frozenset())
+        return cls(sources, archives, stamps, excluded, licence, export_id, whole_id)
+
+
+def check_unchanged(archives: Sequence[Archive], stamps: Mapping[str, str], state: State) -> None:
+    """Raises RunError where an archive is not as it was when the run began."""
+    for archive in archives:
+        if KINDS[archive.kind].stamp(archive) != stamps[archive.path]:
+            raise RunError(
+                f"{archive.path} changed while it was exported; what was made of it cannot be "
+                f"trusted. {state.remedy}"
+            )
 
 
 def export(
@@ -108,77 +182,50 @@ def _start(
     progress: Progress | None,
     dry: bool,
 ) -> Report:
-    run = _Run(Path(out), recipe or Recipe(), resources or Resources(), progress or Silent(), {})
-    if isinstance(sources, (str, os.PathLike)):
-        sources = [sources]
-    if licence:
-        from .card import licences
-
-        licences.check(licence)
-    excluded = frozenset(exclude)
-    archives = locate(sources, splits)
-    _check_apart(sources, archives, run.out)
-    for remark in remarks(archives, run.recipe.caption_field):
-        run.progress.say(remark)
-    listing = [KINDS[archive.kind].listing(archive) for archive in archives]
-    stamps = {archive.path: KINDS[archive.kind].stamp(archive) for archive in archives}
-    export_id = _export_id(run.recipe, listing, excluded)
-    whole_id = _export_id(run.recipe, listing, frozenset())
+    run = Run.of(out, recipe, resources, progress)
+    job = Job.of(run, sources, splits, exclude, licence)
     with State(run.out, overwrite and not dry) as state:
         if dry:
             state.prepare()
-        elif (done := state.claim(export_id, run.recipe, stamps, whole_id)) is not None:
+        elif (done := state.claim(job.export_id, run.recipe, job.stamps, job.whole_id)) is not None:
             from . import outcome
 
             state.remove()
             return outcome.complete(run.out, done)
-        try:
-            report = _work(run, sources, archives, stamps, excluded, export_id, licence, dry)
-        except OSError as error:
-            raise output_error(Path(error.filename or run.out), error) from error
+        with writing(run.out):
+            report = _work(run, job, state, dry)
         if not dry or (run.out / MANIFEST).is_file():
             state.remove()  # a complete export keeps no state
     return report
 
 
-def _work(
-    run: _Run,
-    sources: Sequence[str | os.PathLike[str]],
-    archives: Sequence[Archive],
-    stamps: Mapping[str, str],
-    excluded: frozenset[str],
-    export_id: str,
-    licence: str,
-    dry: bool,
-) -> Report:
+def _work(run: Run, job: Job, state: State, dry: bool) -> Report:
     """The phases, one after the other."""
-    workers = run.resources.worker_count
-    setup = {"out": str(run.out), "recipe": run.recipe.to_json(), "preload": PRELOAD}
-    limit = run.resources.sample_timeout
-    with Local(workers, setup, limit, run.progress.say) as engine:
-        engine.start(len(archives))
+    fence = None if run.resources.engine == "local" else state.open_fence()
+    with run.engine(fence) as engine:
+        engine.start(len(job.archives))
         from . import outcome, planning
         from .kernels import fit  # noqa: F401 the plan's kernel, loaded while the workers start
         from .scan import scan
 
         with run.timed("scan"):
-            tables = scan(run.out, archives, stamps, engine, run.progress)
+            tables = scan(run.out, job.archives, job.stamps, engine, run.progress)
         with run.timed("plan"):
-            made = planning.make(archives, tables, run.recipe, excluded, run.progress)
-        report = outcome.planned(run.out, made, tables, export_id, workers)
+            made = planning.make(job.archives, tables, run.recipe, job.excluded, run.progress)
+        report = outcome.planned(run.out, made, tables, job.export_id, engine.workers)
         report.seconds = run.seconds
-        _limit_errors(run, _errors(report), [])
+        limit_errors(run, planned_errors(report), [])
         if dry:
             return report
         planning.write(made, tables, run.out / STATE)
+
+        def name(at: int) -> str:
+            return outcome.sample_name(made, tables, int(made.order[at]))
+
         with run.timed("export"):
-            records = _export(run, engine, made, tables, report)
-    for archive in archives:
-        if KINDS[archive.kind].stamp(archive) != stamps[archive.path]:
-            raise RunError(
-                f"{archive.path} changed while it was exported; what was made of it cannot be "
-                "trusted. Use --overwrite to start afresh"
-            )
+            records = make_shards(run, engine, made, made.tasks(), name, report)
+    check_unchanged(job.archives, job.stamps, state)
+    state.cut_off()
     with run.timed("finish"):
         outcome.finish(
             run.out,
@@ -187,9 +234,9 @@ def _work(
             tables,
             records,
             report,
-            len(excluded),
-            licence,
-            sources,
+            len(job.excluded),
+            job.licence,
+            job.sources,
             run.progress.say,
         )
     report.status = "exported"
@@ -218,66 +265,72 @@ def _export_id(recipe: Recipe, listing: Sequence[str], excluded: frozenset[str])
     return str(state.hexdigest())
 
 
-def _export(
-    run: _Run, engine: Local, made: Plan, tables: Sequence[pa.Table], report: Report
+def make_shards(
+    run: Run,
+    engine: Engine,
+    plan: Shards,
+    tasks: Sequence[tuple[int, ...]],
+    name: Callable[[int], str],
+    report: Report,
 ) -> dict[int, list[Record]]:
-    """Make every shard that has no record yet. Returns the records by bucket, in order."""
-    from .outcome import sample_name
-
-    records, missing = _made_before(run.out, made)
+    """Do every one of these tasks whose shards have not all a record yet. tasks: of `Plan.tasks`.
+    name: at -> the image_id of a sample of the plan, in the order of the shards. Returns the
+    records by bucket, in order."""
+    records, missing = _made_before(run.out, plan, tasks)
     report.resumed_shards = len(records)
     # With several bases those of the smallest speak of every sample.
-    whole = [r for n, r in records.items() if made.is_whole(made.shards[n].bucket)]
+    whole = [r for n, r in records.items() if plan.is_whole(plan.shards[n].bucket)]
     report.resumed_samples = sum(len(record.kept) for record in whole)
-    firsts = [made.shards[task[0]] for task in missing]
+    firsts = [plan.shards[task[0]] for task in missing]
     todo = sum(shard.stop - shard.start for shard in firsts)
     if records:
-        run.progress.say(f"{len(records)} of {len(made.shards)} shards are there already")
+        run.progress.say(f"{len(records)} of {sum(map(len, tasks))} shards are there already")
     run.progress.phase("export", todo, "samples")
-    errors = _errors(report)
+    errors = planned_errors(report)
     errors += sum(_is_error(drop) for record in whole for drop in record.drops)
-    _limit_errors(run, errors, [])
+    limit_errors(run, errors, [])
 
     def describe(task: tuple[int, ...], position: int | None) -> str:
-        shard = made.shards[task[0]]
+        shard = plan.shards[task[0]]
         if position is None:
-            return shard_path(made.buckets[shard.bucket].id, shard.number)
-        return sample_name(made, tables, int(made.order[shard.start + position]))
+            return shard_path(plan.buckets[shard.bucket].id, shard.number)
+        return name(shard.start + position)
 
     job = "fastbucket.task:ShardTask"
     for task, those in engine.map(job, missing, run.progress.advance, describe):
         records.update(zip(task, those, strict=True))
         errors += sum(_is_error(drop) for drop in those[0].drops)
-        _limit_errors(run, errors, those[0].drops)
+        limit_errors(run, errors, those[0].drops)
     by_bucket: dict[int, list[Record]] = {}
     for number in sorted(records):
-        by_bucket.setdefault(made.shards[number].bucket, []).append(records[number])
+        by_bucket.setdefault(plan.shards[number].bucket, []).append(records[number])
     return by_bucket
 
 
-def _made_before(out: Path, made: Plan) -> tuple[dict[int, Record], list[tuple[int, ...]]]:
+def _made_before(
+    out: Path, plan: Shards, tasks: Sequence[tuple[int, ...]]
+) -> tuple[dict[int, Record], list[tuple[int, ...]]]:
     """The records of shards that are there, by index; and the tasks that are not done.
 
     A bucket some of which is made again is no more as the filling has left it, at no base: its
     samples were decoded once for all of them.
     """
-    from .fill import undo
+    from .fill import is_there, undo
     from .records import Record, record_path
 
     def found(index: int) -> Record | None:
-        shard = made.shards[index]
-        bucket_id = made.buckets[shard.bucket].id
+        shard = plan.shards[index]
+        bucket_id = plan.buckets[shard.bucket].id
         record = Record.read(record_path(out / STATE, bucket_id, shard.number))
-        return record if record is not None and _is_there(out, record) else None
+        return record if record is not None and is_there(out, out / STATE, record) else None
 
-    tasks = made.tasks()
     broken = {
-        made.buckets[made.shards[index].bucket].proto
+        plan.buckets[plan.shards[index].bucket].proto
         for task in tasks
         for index in task
         if found(index) is None
     }
-    for bucket in made.buckets:
+    for bucket in plan.buckets:
         if bucket.proto in broken:
             undo(out, out / STATE, bucket.id)
     records: dict[int, Record] = {}
@@ -291,30 +344,17 @@ def _made_before(out: Path, made: Plan) -> tuple[dict[int, Record], list[tuple[i
     return records, missing
 
 
-def _is_there(out: Path, record: Record) -> bool:
-    """Whether the tar of a record exists in its full size, or has gone into a filled bucket."""
-    from .fill import journal_path
-    from .records import short_path
-
-    state = out / STATE
-    if journal_path(state, record.bucket_id).is_file():
-        return True
-    path = out / shard_path(record.bucket_id, record.number)
-    if record.drops:
-        path = short_path(state, record.bucket_id, record.number)
-    return path.is_file() and path.stat().st_size == record.bytes
-
-
 def _is_error(drop: Drop) -> bool:
     return drop.reason in INPUT_ERRORS
 
 
-def _errors(report: Report) -> int:
+def planned_errors(report: Report) -> int:
     """Samples that the scan dropped for damage."""
     return sum(report.dropped.get(reason, 0) for reason in INPUT_ERRORS)
 
 
-def _limit_errors(run: _Run, errors: int, latest: Sequence[Drop]) -> None:
+def limit_errors(run: Run, errors: int, latest: Sequence[Drop]) -> None:
+    """Raises RunError where there are more than the user allows. latest: of the last shard."""
     limit = run.resources.max_errors
     if 0 <= limit < errors:
         last = f"; the latest: {latest[-1].detail}" if latest else ""

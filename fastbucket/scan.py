@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,29 +13,41 @@ import xxhash
 
 from . import catalogue
 from .catalogue import Archive
-from .engines.local import Local
+from .engines import Engine
 from .errors import RunError
 from .format import STATE
+from .parts import Part
 from .progress import Progress, Reporter
 from .sources import KINDS
 
 
 class ScanTask:
     """A job: scan one archive and write its catalogue. Task: (archive, path, stamp); positions are
-    those of its images."""
+    those of its images.
 
-    def __init__(self, setup: dict[str, Any]) -> None: ...
+    Where other machines scan as well (there is a fence then) an archive that one of them has done
+    meanwhile is left out.
+    """
 
-    def __call__(self, task: tuple[Archive, Path, str], report: Reporter) -> int:
+    def __init__(self, setup: dict[str, Any]) -> None:
+        self._shared = "fence" in setup
+
+    def __call__(self, task: tuple[Archive, Path, str], report: Reporter) -> None:
         archive, path, stamp = task
+        if self._shared and path.exists():
+            if catalogue.read(path, stamp) is not None:
+                return
+            path.unlink(missing_ok=True)  # damaged, since the stamp is part of its name
         found = KINDS[archive.kind].scan(archive, report.at)
         report.at(None)
-        found.write(path, stamp)
-        return len(found)
+        found.write(path, stamp, once=self._shared)
 
 
-def _catalogue_path(out: Path, archive: Archive) -> Path:
-    name = xxhash.xxh64_hexdigest(os.fsencode(f"{archive.kind} {archive.path}"))
+def _catalogue_path(out: Path, archive: Archive, stamp: str) -> Path:
+    """The stamp is part of the name, so that a file is never replaced by one of another state: who
+    has mapped it, on another machine it may be, goes on reading it."""
+    told = f"{archive.kind} {archive.path} {stamp} {catalogue.VERSION}"
+    name = xxhash.xxh64_hexdigest(os.fsencode(told))
     return out / STATE / "catalogue" / f"{name}.arrow"
 
 
@@ -47,22 +60,31 @@ def scan(
     out: Path,
     archives: Sequence[Archive],
     stamps: Mapping[str, str],
-    engine: Local,
+    engine: Engine,
     progress: Progress,
+    part: Part | None = None,
 ) -> list[pa.Table]:
     """The catalogue of every archive, scanned now or by an earlier run; mapped, not in memory.
 
-    stamps: path of each archive -> the state that it must be of.
+    stamps: path of each archive -> the state that it must be of. part: others scan at the same
+    time. It begins with its share and goes on with what is still missing then, in an order of its
+    own, so that parts that never start are not waited for and those that run rarely meet.
     """
     wanted = [stamps[archive.path] for archive in archives]
-    paths = [_catalogue_path(out, archive) for archive in archives]
-    missing = [
-        (archive, path, stamp)
-        for archive, path, stamp in zip(archives, paths, wanted, strict=True)
-        if catalogue.read(path, stamp) is None
+    paths = [
+        _catalogue_path(out, archive, stamp)
+        for archive, stamp in zip(archives, wanted, strict=True)
     ]
+    tasks = list(zip(archives, paths, wanted, strict=True))
+    missing = [
+        at for at, (_, path, stamp) in enumerate(tasks) if catalogue.read(path, stamp) is None
+    ]
+    if part is not None:
+        random.Random(part.number).shuffle(missing)
+        missing.sort(key=part.owns, reverse=True)
     progress.phase("scan", len(missing), "archives")
-    for _ in engine.map("fastbucket.scan:ScanTask", missing, describe=_describe):
+    todo = [tasks[at] for at in missing]
+    for _ in engine.map("fastbucket.scan:ScanTask", todo, describe=_describe):
         progress.advance(1)
     tables = [catalogue.read(path, stamp) for path, stamp in zip(paths, wanted, strict=True)]
     for archive, table in zip(archives, tables, strict=True):

@@ -6,6 +6,8 @@
                   plan.arrow, plan.json
                   shards/       a record for every finished task
                   short/, fill/ shards with gaps, and their replacements
+                  fence         where work goes on on several machines, see commit.Fence
+                  parts.json, parts/, decisions.arrow   of job arrays, see parts
 
 The lock is the kernel's: it goes with the process that holds it, however that ends. What stands in
 the file is for the message alone.
@@ -23,7 +25,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 from . import commit
 from .commit import TEMPORARY
@@ -50,6 +52,8 @@ from .software import installed
 SHARDS = f"{BUCKETS}/*p*x*/shard-*.tar"
 """Pattern of the shards in an output folder."""
 
+FENCE = "fence"
+
 _CLEARING = {"export_id": "", "recipe": {}, "stamps": {}}
 """run.json of a folder that is being cleared: of no export, so that none goes on there."""
 
@@ -57,15 +61,22 @@ _CLEARING = {"export_id": "", "recipe": {}, "stamps": {}}
 class State:
     """The state folder of one output, locked while in use."""
 
+    remedy = "Use --overwrite to start afresh"
+    """What to do with a folder that is of no use."""
+    _sharing = False
+    """Whether others of the same kind may be at work here too."""
+    _locks_needed = True
+    """Whether a file system without locks is refused."""
+
     def __init__(self, out: Path, overwrite: bool = False, marker: str = "") -> None:
         """marker: that of format.UNFINISHED which the work at hand puts down itself."""
         self.out = out
         self.path = out / STATE
         self._claimed = False
-        with _writing(out):
-            self._lock = _locked(out, self.path)
+        with writing(out):
+            self._lock = locked(out, self.path / "lock", self._sharing, self._locks_needed)
         try:
-            with _writing(out):
+            with writing(out):
                 self._lock.truncate(0)
                 self._lock.write(holder())
                 self._lock.flush()
@@ -87,7 +98,7 @@ class State:
     ) -> None:
         if kind is not None and self._claimed:
             with suppress(OSError):  # there is an error to tell already; the next run sweeps
-                self.sweep()
+                self.cut_off()
         self._close()
 
     def _close(self) -> None:
@@ -131,7 +142,7 @@ class State:
         for name in (RUN, REPORT, *SUSPECTS):
             (self.out / name).unlink(missing_ok=True)
         commit.fsync_directory(self.out)
-        self.sweep()
+        self.cut_off()
         for folder in (self.path / "shards", *(self.out / name for name in (INDEX, META, BUCKETS))):
             if folder.is_symlink():  # to a larger disk, say: that is emptied, and the link stays
                 for inside in folder.iterdir():
@@ -153,37 +164,54 @@ class State:
         RunError where the folder holds another one, complete or with finished shards, with the
         difference; or where a source changed under a half-done one.
         """
-        with _writing(self.out):
+        with writing(self.out):
             return self._claim(export_id, recipe, stamps, whole_id)
 
     def _claim(
         self, export_id: str, recipe: Recipe, stamps: Mapping[str, str], whole_id: str
     ) -> dict[str, Any] | None:
-        manifest, run = self.out / MANIFEST, self.path / "run.json"
-        if manifest.is_file():
-            facts = _load(manifest)
-            if facts.get("export_id") == export_id:
-                return facts
-            if facts.get("export_id") == whole_id:
-                self._refuse_exclusion(facts)
-            self._refuse("a complete export", facts.get("recipe", {}), recipe)
+        run = self.path / "run.json"
+        if (done := self._complete(export_id, recipe, whole_id)) is not None:
+            return done
         if run.is_file():
-            self._check_same(_load(run), export_id, recipe, stamps)
+            self._check_same(load(run), export_id, recipe, stamps)
         elif any(self.out.glob(SHARDS)):
             self._refuse_orphans()
         self._prepare()
+        self._make_folders()
+        commit.write_text(run, run_facts(export_id, recipe, stamps))
+        commit.make_folder(self.out / BUCKETS)  # not before run.json, which says that it is ours
+        self.cut_off()
+        return None
+
+    def _complete(
+        self, export_id: str, recipe: Recipe, whole_id: str = ""
+    ) -> dict[str, Any] | None:
+        """The manifest where this export is complete; refuses another one."""
+        if not (self.out / MANIFEST).is_file():
+            return None
+        facts = load(self.out / MANIFEST)
+        if facts.get("export_id") == export_id:
+            return facts
+        if facts.get("export_id") == whole_id:
+            self._refuse_exclusion(facts)
+        self._refuse("a complete export", facts.get("recipe", {}), recipe)
+
+    def _make_folders(self) -> None:
         for folder in ("shards", "short", "fill"):
             commit.make_folder(self.path / folder)
-        facts = {
-            "export_id": export_id,
-            "recipe": recipe.to_json(),
-            "stamps": dict(stamps),
-            "software": versions(),
-        }
-        commit.write_text(run, json.dumps(facts, indent=1))
-        commit.make_folder(self.out / BUCKETS)  # not before run.json, which says that it is ours
+
+    def open_fence(self) -> commit.Fence:
+        """For processes on other machines: what they make counts until `cut_off`."""
+        fence = commit.Fence(str(self.path / FENCE), os.urandom(8).hex())
+        commit.write_text(self.path / FENCE, fence.token)
+        return fence
+
+    def cut_off(self) -> None:
+        """From now on nobody else makes anything visible here, on whichever machine. Raises
+        OSError."""
+        (self.path / FENCE).unlink(missing_ok=True)
         self.sweep()
-        return None
 
     def _check_same(
         self, facts: dict[str, Any], export_id: str, recipe: Recipe, stamps: Mapping[str, str]
@@ -193,6 +221,12 @@ class State:
         if not begun:
             self._clear(keep=("catalogue",))
             return
+        self.check_begun(facts, export_id, recipe, stamps)
+
+    def check_begun(
+        self, facts: dict[str, Any], export_id: str, recipe: Recipe, stamps: Mapping[str, str]
+    ) -> None:
+        """Whether the unfinished export of run.json, with finished shards, is this one."""
         before = facts.get("stamps", {})
         if facts["export_id"] != export_id:
             same = facts.get("recipe", {}) == recipe.to_json() and before.keys() == stamps.keys()
@@ -203,7 +237,7 @@ class State:
             raise RunError(
                 f"{self.out} holds an unfinished export by other versions "
                 f"({facts.get('software')}; now {versions()}), which may write other bytes. "
-                "Install those to go on, or use --overwrite to start afresh"
+                f"Install those to go on. {self.remedy}"
             )
         if sorted(before.values()) != sorted(stamps.values()):
             self._refuse_changed(before, stamps)
@@ -213,8 +247,8 @@ class State:
         self._leave()
         raise RunError(
             f"{self.out} holds shards but neither {MANIFEST} nor the state of a run, so that "
-            "nothing tells which export they are of. Put the manifest back, choose another folder, "
-            "or use --overwrite to start afresh"
+            "nothing tells which export they are of. Put the manifest back, or choose another "
+            f"folder. {self.remedy}"
         )
 
     def prepare(self) -> None:
@@ -222,7 +256,7 @@ class State:
 
         Raises RunError where the folder holds something else than an export.
         """
-        with _writing(self.out):
+        with writing(self.out):
             self._prepare()
             self.sweep()
 
@@ -254,7 +288,7 @@ class State:
         if [path.name for path in self.path.iterdir()] == ["lock"]:
             self.remove()
 
-    def _refuse(self, what: str, values: dict[str, Any], recipe: Recipe) -> None:
+    def _refuse(self, what: str, values: dict[str, Any], recipe: Recipe) -> NoReturn:
         try:
             difference = Recipe.from_json(values).difference(recipe)
         except RunError as error:  # of a version with other fields
@@ -262,7 +296,7 @@ class State:
         reason = "; ".join(difference) or "another source, or another --exclude"
         self._leave()
         raise RunError(
-            f"{self.out} holds {what} of another kind ({reason}). Use --overwrite to start afresh, "
+            f"{self.out} holds {what} of another kind ({reason}). {self.remedy}, "
             "or choose another folder"
         )
 
@@ -281,14 +315,15 @@ class State:
         changed = [path for path, stamp in now.items() if stamp not in known]
         raise RunError(
             f"{', '.join(changed[:3]) or 'a source'} changed since the export in {self.out} began: "
-            "its finished shards would not fit the rest. Restore the source (with its time), or "
-            "use --overwrite to start afresh"
+            "its finished shards would not fit the rest. Restore the source (with its time). "
+            f"{self.remedy}"
         )
 
     def sweep(self) -> None:
         """Remove what dead runs left half-written."""
         for name in (MANIFEST, CARD, RUN, REPORT, *SUSPECTS):
-            commit.temporary(self.out / name).unlink(missing_ok=True)
+            for path in self.out.glob(f".{name}*{TEMPORARY}"):
+                path.unlink(missing_ok=True)
         for folder in (self.out / INDEX, self.out / META, self.out / BUCKETS, self.path):
             for path in folder.rglob(f".*{TEMPORARY}"):
                 path.unlink(missing_ok=True)
@@ -323,17 +358,31 @@ def holder() -> str:
     return f"process {os.getpid()} on {socket.gethostname()} since {since}"
 
 
-def _locked(out: Path, folder: Path) -> TextIO:
-    """The lock file, held. Raises RunError where another process holds it."""
+def run_facts(export_id: str, recipe: Recipe, stamps: Mapping[str, str]) -> str:
+    """run.json."""
+    facts = {
+        "export_id": export_id,
+        "recipe": recipe.to_json(),
+        "stamps": dict(stamps),
+        "software": versions(),
+    }
+    return json.dumps(facts, indent=1)
+
+
+def locked(what: object, path: Path, shared: bool = False, needed: bool = True) -> TextIO:
+    """The lock file, held. Raises RunError where another process holds it.
+
+    what: is locked, for the message. shared: with others that share it. needed: whether locks must
+    work here; where they do not, the file is merely open.
+    """
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             lock = open(path, "a+")  # noqa: SIM115 held until close
         except FileNotFoundError:  # a run has just ended here
             continue
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(lock.fileno()), os.stat(path)):
                 return lock
         except FileNotFoundError:
@@ -343,9 +392,12 @@ def _locked(out: Path, folder: Path) -> TextIO:
             other = lock.read().strip() or "another process"
             lock.close()
             raise RunError(
-                f"{out} is in use by {other}; wait for it, or choose another folder"
+                f"{what} is in use by {other}; wait for it, or choose another folder"
             ) from None
         except OSError as error:
+            if not needed:
+                return lock
+            lock.close()
             raise RunError(
                 f"cannot lock {path}: {error.strerror}. Choose a folder on a file system with locks"
             ) from None
@@ -353,7 +405,7 @@ def _locked(out: Path, folder: Path) -> TextIO:
 
 
 @contextmanager
-def _writing(out: Path) -> Iterator[None]:
+def writing(out: Path) -> Iterator[None]:
     """Every OSError is one of the output."""
     try:
         yield
@@ -367,7 +419,7 @@ def versions() -> dict[str, str]:
     return {package: installed(package) for package in packages}
 
 
-def _load(path: Path) -> dict[str, Any]:
+def load(path: Path) -> dict[str, Any]:
     try:
         facts = json.loads(path.read_text())
     except (OSError, ValueError) as error:

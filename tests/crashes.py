@@ -39,6 +39,7 @@ class InProcess:
     """An engine (see engines.local) without processes: tasks are done in their order."""
 
     def __init__(self, workers: int, setup: Any, *rest: Any, **more: Any) -> None:
+        self.workers = workers
         self._setup = setup
         self._jobs: dict[str, Any] = {}
 
@@ -268,7 +269,7 @@ def main() -> None:
     for module in LOADED:  # once, and not in every child
         with suppress(ImportError):
             import_module(module)
-    import_module("fastbucket.run").Local = InProcess
+    import_module("fastbucket.engines").ENGINES["local"] = "crashes:InProcess"
     found = run(Case(**arguments["case"]), Path(arguments["folder"]), arguments["share"], 0)
     sys.stdout.write(json.dumps(found))
 

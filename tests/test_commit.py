@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -64,3 +66,60 @@ def test_folders_are_made_inside_one_that_is_there(tmp_path):
     assert (tmp_path / "a").is_dir()
     with pytest.raises(FileNotFoundError):
         commit.make_folder(tmp_path / "b" / "c")
+
+
+def test_temporary_names_are_each_process_s_own(tmp_path):
+    path = tmp_path / "a.b.json"
+    mine = commit.temporary(path)
+    assert mine == commit.temporary(path)
+    assert commit.intended(mine) == path
+    program = f"""
+import os
+from pathlib import Path
+from fastbucket import commit
+child = os.fork()
+print(commit.temporary(Path({str(path)!r})), flush=True)
+child and os.waitpid(child, 0)
+"""
+    theirs = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+    ).stdout.split()
+    names = {str(mine), *theirs}
+    assert len(names) == 3
+    assert all(name.startswith(str(tmp_path / ".a.b.json.")) for name in names)
+
+
+def test_of_two_who_link_the_first_wins(tmp_path):
+    path = tmp_path / "a.json"
+    commit.write_text(path, "first", once=True)
+    with open(path) as opened:
+        commit.write_text(path, "second", once=True)
+        assert os.path.samestat(os.fstat(opened.fileno()), path.stat())
+    assert path.read_text() == "first"
+    assert os.listdir(tmp_path) == ["a.json"]
+    assert path.stat().st_nlink == 1
+
+
+@pytest.mark.parametrize("once", [False, True])
+@pytest.mark.parametrize("found", ["0123", "4567", "", None])
+def test_a_fence(tmp_path, monkeypatch, once, found):
+    """None: the file is gone."""
+    monkeypatch.setattr(commit._Own, "fence", None)
+    fence, path = tmp_path / "fence", tmp_path / "a.json"
+    if found is not None:
+        fence.write_text(found)
+    commit.check_fence()
+    commit.keep_within(commit.Fence(str(fence), "0123"))
+    if found == "0123":
+        commit.check_fence()
+        commit.write_text(path, "wanted", once)
+        assert path.read_text() == "wanted"
+        return
+    for call in (commit.check_fence, lambda: commit.write_text(path, "", once)):
+        with pytest.raises(RunError, match=r"not wanted any more: .*fence is gone or another run"):
+            call()
+    assert [p for p in os.listdir(tmp_path) if p != "fence"] == []

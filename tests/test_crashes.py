@@ -8,35 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import exported
+import gaps
 import pytest
-
-from fastbucket.draw import draw
-from fastbucket.drawn_source import photo_jpeg
-
-RECIPE = {"base_resolution": 128, "shard_size": 2}
+from gaps import RECIPE
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/fd")
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory) -> list[str]:
-    """Two tars. Of the squares, four shards, some are damaged, so that fill moves samples and
-    removes a shard; of the tall nothing is left; the wide are whole."""
-    sizes = {"s": (160, 160), "t": (160, 256), "w": (256, 160)}
-    order, damaged = "sswtswstssws", {0, 3, 7, 8}
-    paths = []
-    for part in (0, 1):
-        members = []
-        for number, kind in enumerate(order):
-            if number % 2 == part:
-                jpeg = photo_jpeg(draw(*sizes[kind], number))
-                cut = len(jpeg) // 2 if number in damaged else len(jpeg)
-                members.append((f"{number:02d}.jpg", jpeg[:cut]))
-                members.append((f"{number:02d}.txt", f"number {number}".encode()))
-        folder = tmp_path_factory.mktemp("crashes")
-        paths.append(str(exported.write_tar(folder / f"part{part}.tar", members)))
-    return paths
+    return gaps.tars(lambda: tmp_path_factory.mktemp("crashes"))
 
 
 CASES = {

@@ -17,17 +17,16 @@ PACKAGE = Path(__file__).resolve().parents[1] / "fastbucket"
 # A module imports only from rooms above its own, at its top or inside a function; a room is a
 # file or a folder. What is imported for type checkers alone does not count.
 ORDER = (
-    "errors", "commit", "software", "geometry", "buffers", "buckets", "crop", "subsampling",
-    "format", "recipe",
-    "progress", "report", "stopwatch", "threads",
+    "errors", "commit", "software", "progress", "engines",
+    "geometry", "buffers", "buckets", "crop", "subsampling", "format", "recipe",
+    "report", "stopwatch", "threads",
     "catalogue", "sidecar", "kernels", "decode", "sources", "dedup", "planning",
     "resize", "encode", "orientation", "look", "transcode",
     "digest", "tar", "shard", "walked", "index", "records", "task", "gaps", "fill", "meta",
     "manifest", "state",
-    "stage",
-    "card", "outcome",
+    "stage", "parts", "card", "outcome",
     "stored", "thumbnails",
-    "engines", "scan", "run", "repack", "captions", "pruning", "suspects", "verification",
+    "scan", "run", "jobarray", "repack", "captions", "pruning", "suspects", "verification",
     "loader", "overview",
     "draw", "segments", "timm_tars", "drawn_source", "bench",
     "cli", "__main__",
@@ -51,6 +50,7 @@ NATIVE = {
     "httpx": {"captions.client"},
     "rich": {"cli", "progress"},
     "multiprocessing": {"engines"},
+    "ray": {"engines.ray"},
     "webdataset": {"loader"},
     "yaml": {"card"},
     "PIL": {"encode", "thumbnails"},
@@ -59,7 +59,7 @@ NATIVE = {
 
 HEAVY = (
     "numba", "numpy", "pyvips", "simplejpeg", "pyarrow", "rich", "webdataset", "PIL", "torch",
-    "datasets", "httpx", "yaml", "multiprocessing", "llvmlite", "cffi",
+    "datasets", "httpx", "yaml", "multiprocessing", "llvmlite", "cffi", "ray",
 )  # fmt: skip
 
 

@@ -127,6 +127,19 @@ def test_errors_that_a_job_raises_go_on_being_errors(engine):
     assert not engine.said
 
 
+def test_who_is_cut_off_does_no_more_tasks(tmp_path):
+    engine = Engine(tmp_path)
+    fence = tmp_path / "fence"
+    fence.write_text("0123")
+    setup = {"log": str(engine.log), "fence": (str(fence), "0123")}
+    with Local(1, setup) as local:
+        assert list(local.map(JOB, [("0", ["a", ""])])) == [(("0", ["a", ""]), ["a"])]
+        fence.unlink()
+        with pytest.raises(RunError, match="not wanted any more"):
+            list(local.map(JOB, [("1", ["b", ""])]))
+    assert {place for place, _ in engine.calls()} == {"0 0", "0 end"}
+
+
 def test_who_stands_still_at_a_position_is_replaced(tmp_path):
     engine = Engine(tmp_path, timeout=0.4)
     start = time.monotonic()

@@ -55,6 +55,10 @@ def _listed(file: Any) -> list[str]:
     "--license", "--licence", "licence", default="", metavar="ID",
     help="Licence for the card, by its id on the Hub: cc-by-4.0; fastbucket card sets it later.",
 )  # fmt: skip
+@click.option(
+    "--shards", "part", metavar="I/N",
+    help="Make the I-th of N parts only, beside other jobs in the same OUT; then fastbucket merge.",
+)  # fmt: skip
 @click.option("--profile", is_flag=True, help="Show where the time of the samples went.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("-v", "--verbose", "verbosity", flag_value=1, type=int, help="List all bad inputs.")
@@ -70,6 +74,7 @@ def command(
     splits: list[tuple[str, str]],
     exclude: Any,
     licence: str,
+    part: str | None,
     profile: bool,
     as_json: bool,
     verbosity: int | None,
@@ -88,24 +93,36 @@ def command(
       fastbucket export tars/ out --split val='*-validation-*' --workers 16
       fastbucket export 'train-*.parquet' out --caption-field text
       fastbucket export tars/ again --recipe out/manifest.json
+      fastbucket export tars/ /shared/out --shards $SLURM_ARRAY_TASK_ID/16
+      fastbucket export tars/ /shared/out --engine ray --address auto
     """
-    from .. import run
     from . import tables
+
+    if part and (dry_run or overwrite):
+        raise click.UsageError(
+            "--shards makes a part of an export beside others: not with "
+            + ("--dry-run" if dry_run else "--overwrite; remove the folder to start afresh")
+        )
+    from .. import run
 
     verbosity = verbosity or 0
     progress = tables.progress(verbosity)
     call: dict[str, Any] = {
         "splits": splits,
         "exclude": _listed(exclude) if exclude else [],
-        "overwrite": overwrite,
         "progress": progress,
     }
     made, used = recipe(fields, recipe_file), resources(fields)
     with progress:
-        if dry_run:
-            report = run.plan(sources, out, made, used, **call)
+        if part:
+            from .. import jobarray
+
+            report = jobarray.export_part(sources, out, part, made, used, licence=licence, **call)
+        elif dry_run:
+            report = run.plan(sources, out, made, used, overwrite=overwrite, **call)
         else:
-            report = run.export(sources, out, made, used, licence=licence, **call)
+            call |= {"overwrite": overwrite, "licence": licence}
+            report = run.export(sources, out, made, used, **call)
     if as_json:
         click.echo(json.dumps(report.to_json(), ensure_ascii=False, indent=2))
     else:

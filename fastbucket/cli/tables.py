@@ -97,6 +97,11 @@ def _summary(report: Report) -> str:
     )
     if report.status == "planned":
         return f"Would export {what}about {size(report.bytes_out)}."
+    if report.status.startswith("part "):
+        line = f"{report.status.capitalize()} is made: {what}{size(report.bytes_out)}"
+        if report.resumed_shards:
+            return f"{line} ({report.resumed_shards} shards were there already)."
+        return f"{line}."
     if report.status == "already complete":
         line = f"{report.out} is complete already: {what}{size(report.bytes_out)}. "
         if report.pruned:

@@ -26,7 +26,8 @@ Describe = Callable[[Any, "int | None"], str]
 """(task, position) -> what it is, for people."""
 
 
-def _describe(task: Any, position: int | None) -> str:
+def numbered(task: Any, position: int | None) -> str:
+    """A `Describe` for want of another."""
     return f"task {task}" if position is None else f"position {position} of task {task}"
 
 
@@ -48,8 +49,12 @@ class Local:
         self._count = workers
         self._setup = setup
         self._timeout = timeout
-        self._say = say
+        self.say = say
         self._workers: list[Worker] = []
+
+    @property
+    def workers(self) -> int:
+        return self._count
 
     def __enter__(self) -> Local:
         return self
@@ -64,7 +69,7 @@ class Local:
         job: str,
         tasks: Iterable[Any],
         progress: Callable[[int], None] = lambda n: None,
-        describe: Describe = _describe,
+        describe: Describe = numbered,
     ) -> Iterator[tuple[Any, Any]]:
         """Do the tasks and yield (task, result) as they end, in any order.
 
@@ -147,7 +152,7 @@ class Local:
         if worker.told:
             progress(-worker.told)
         left_out = ", it is left out" if end.position in attempt.poisoned else ""
-        self._say(f"{where}: {end.how}{left_out}; a new worker goes on")
+        self.say(f"{where}: {end.how}{left_out}; a new worker goes on")
         self._workers[self._workers.index(worker)] = fresh = Worker(self._setup)
         fresh.ask(job, attempt)
 

@@ -22,6 +22,7 @@ from importlib import import_module
 from multiprocessing.connection import Connection
 from typing import Any
 
+from ..commit import Fence, check_fence, keep_within
 from ..errors import RunError, SampleError
 from ..progress import GOING_ON
 
@@ -104,6 +105,8 @@ def main(fd: int, cell: int, parent: int) -> None:
     report = Reporter(connection, shared)
     setup = connection.recv()
     report.end()  # born
+    if "fence" in setup:
+        keep_within(Fence(*setup["fence"]))
     jobs: dict[str, Callable[..., Any]] = {}
     try:
         first, *others = setup.get("preload", ()) or (None,)
@@ -117,6 +120,7 @@ def main(fd: int, cell: int, parent: int) -> None:
             job, task, poisoned, suspect = connection.recv()
             report.begin(poisoned, suspect)
             try:
+                check_fence()
                 if job not in jobs:
                     module, factory = job.split(":")
                     jobs[job] = getattr(import_module(module), factory)(setup)
