@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .recipe import Recipe, Resources
     from .report import Report
     from .run import export, plan
+    from .sinks import push
     from .transcode import Transcoded, Transcoder
     from .verification import verify
 
@@ -36,6 +37,7 @@ __all__ = [
     "export",
     "plan",
     "prune",
+    "push",
     "verify",
 ]
 
@@ -53,6 +55,7 @@ _HOMES = {
     "export": "run",
     "plan": "run",
     "prune": "pruning",
+    "push": "sinks",
     "verify": "verification",
 }
 

@@ -108,6 +108,8 @@ def _start(
     dry: bool,
 ) -> Report:
     run = _Run(Path(out), recipe or Recipe(), resources or Resources(), progress or Silent(), {})
+    if "://" in os.fspath(out):
+        raise RunError(f"{os.fspath(out)} is no folder; fastbucket.sinks.export takes URLs")
     if isinstance(sources, (str, os.PathLike)):
         sources = [sources]
     if licence:

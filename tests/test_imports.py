@@ -25,7 +25,7 @@ ORDER = (
     "tar", "shard", "walked", "index", "records", "task", "fill", "meta", "manifest", "state",
     "card", "outcome",
     "stored", "thumbnails",
-    "engines", "scan", "run", "repack", "captions", "pruning", "suspects", "verification",
+    "engines", "scan", "run", "sinks", "repack", "captions", "pruning", "suspects", "verification",
     "loader", "overview",
     "draw", "segments", "timm_tars", "drawn_source", "bench",
     "cli", "__main__",
@@ -47,6 +47,8 @@ NATIVE = {
     },
     "click": {"cli"},
     "httpx": {"captions.client"},
+    "fsspec": {"sinks.objects"},
+    "huggingface_hub": {"sinks.hub"},
     "rich": {"cli", "progress"},
     "multiprocessing": {"engines"},
     "webdataset": {"loader"},
@@ -57,7 +59,7 @@ NATIVE = {
 
 HEAVY = (
     "numba", "numpy", "pyvips", "simplejpeg", "pyarrow", "rich", "webdataset", "PIL", "torch",
-    "datasets", "httpx", "yaml", "multiprocessing", "llvmlite", "cffi",
+    "datasets", "httpx", "fsspec", "huggingface_hub", "yaml", "multiprocessing", "llvmlite", "cffi",
 )  # fmt: skip
 
 

@@ -17,8 +17,8 @@ from .. import __version__
 from ..errors import RunError
 
 COMMANDS = (
-    "export", "captions", "report", "suspects", "prune", "card", "index", "verify", "buckets",
-    "bench", "demo",
+    "export", "captions", "report", "suspects", "prune", "card", "index", "verify", "push",
+    "buckets", "bench", "demo",
 )  # fmt: skip
 """One module each, in the order in which help lists them."""
 
