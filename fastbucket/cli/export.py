@@ -33,6 +33,11 @@ def _listed(file: Any) -> list[str]:
 @click.option("--dry-run", is_flag=True, help="Stop after the plan and show what would come out.")
 @click.option("--overwrite", is_flag=True, help="Start afresh where OUT holds an export.")
 @click.option(
+    "--work",
+    type=click.Path(file_okay=False),
+    help="Where OUT is a URL: folder to work in.  [default: its last name, in this folder]",
+)
+@click.option(
     "--recipe",
     "recipe_file",
     type=click.Path(exists=True, dir_okay=False),
@@ -66,6 +71,7 @@ def command(
     out: str,
     dry_run: bool,
     overwrite: bool,
+    work: str | None,
     recipe_file: str | None,
     splits: list[tuple[str, str]],
     exclude: Any,
@@ -77,6 +83,9 @@ def command(
 ) -> None:
     """Export SOURCEs into the folder OUT, or go on with an export interrupted there.
 
+    OUT may be a URL as fastbucket push takes it: the export is made in a folder (--work), which
+    stays, and pushed from there when it is complete.
+
     A SOURCE is a tar file, a folder of tars, a folder tree of images (with .txt and .json beside
     them), a glob, a name with braces, or - for a list of them on standard input.
 
@@ -86,8 +95,9 @@ def command(
       fastbucket export photos/ out --dry-run
       fastbucket export tars/ out --split val='*-validation-*' --workers 16
       fastbucket export tars/ again --recipe out/manifest.json
+      fastbucket export tars/ s3://bucket/photos-512 --work /fast/photos-512
     """
-    from .. import run
+    from .. import run, sinks
     from . import tables
 
     verbosity = verbosity or 0
@@ -99,14 +109,23 @@ def command(
         "progress": progress,
     }
     made, used = recipe(fields, recipe_file), resources(fields)
+    pushed = None
     with progress:
         if dry_run:
-            report = run.plan(sources, out, made, used, **call)
+            report = run.plan(sources, sinks.folder(out, work), made, used, **call)
+        elif sinks.is_url(out):
+            call |= {"licence": licence, "work": work}
+            report, pushed = sinks.export(sources, out, made, used, **call)
         else:
             report = run.export(sources, out, made, used, licence=licence, **call)
     if as_json:
-        click.echo(json.dumps(report.to_json(), ensure_ascii=False, indent=2))
+        more = {"push": pushed.to_json()} if pushed else {}
+        click.echo(json.dumps(report.to_json() | more, ensure_ascii=False, indent=2))
     else:
         tables.show(report, verbosity)
         if profile:
             tables.show_stages(report)
+        if pushed:
+            from .push import show
+
+            show(pushed)

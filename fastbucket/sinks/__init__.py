@@ -3,7 +3,8 @@
 Files go up whole, manifest.json last: as on a disk, its presence means that the export is complete.
 """
 
+from .destination import is_url
 from .pushing import Pushed, push
-from .work import export
+from .work import export, folder
 
-__all__ = ["Pushed", "export", "push"]
+__all__ = ["Pushed", "export", "folder", "is_url", "push"]

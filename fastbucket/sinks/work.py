@@ -13,7 +13,7 @@ from ..format import MANIFEST
 from ..progress import Progress, Silent
 from ..recipe import Recipe, Resources
 from ..report import Report
-from .destination import opened
+from .destination import is_url, opened
 from .pushing import AT_ONCE, Pushed, push
 
 
@@ -25,6 +25,15 @@ def work_folder(url: str) -> Path:
     if name in ("", ".", ".."):
         raise RunError(f"{url} has no name for the folder to work in: say --work DIR")
     return Path(name)
+
+
+def folder(out: str, work: str | os.PathLike[str] | None = None) -> Path:
+    """The folder in which an export is made: `out`, or where that is a URL `work`."""
+    if is_url(out):
+        return Path(work) if work else work_folder(out)
+    if work:
+        raise RunError(f"--work {work}: {out} is a folder itself")
+    return Path(out)
 
 
 def export(
@@ -46,16 +55,16 @@ def export(
     The work folder holds the whole export, and stays. Interrupted anywhere, the same call goes on.
     """
     progress = progress or Silent()
-    folder = Path(work) if work else work_folder(url)
-    sink = opened(url, folder / "unused", progress.say, 1, False)
-    if MANIFEST in sink.listing() and not overwrite and not (folder / MANIFEST).is_file():
+    place = folder(url, work)
+    sink = opened(url, place / "unused", progress.say, 1, False)
+    if MANIFEST in sink.listing() and not overwrite and not (place / MANIFEST).is_file():
         raise RunError(
-            f"{url} holds a complete export, and {folder} none to compare it with. --overwrite "
+            f"{url} holds a complete export, and {place} none to compare it with. --overwrite "
             "makes one to take its place; or choose another place"
         )
     report = run.export(
         sources,
-        folder,
+        place,
         recipe,
         resources,
         splits=splits,
@@ -64,5 +73,5 @@ def export(
         licence=licence,
         progress=progress,
     )
-    pushed = push(folder, url, replace=overwrite, at_once=AT_ONCE, progress=progress)
+    pushed = push(place, url, replace=overwrite, at_once=AT_ONCE, progress=progress)
     return report, pushed
