@@ -489,7 +489,7 @@ def test_destinations_that_cannot_be(fsspec, monkeypatch, tmp_path, url, library
     if library == "s3fs":
         monkeypatch.delitem(fsspec.registry._registry, "s3", raising=False)
     with pytest.raises(RunError, match=words):
-        opened(url, tmp_path, print, 1, False)
+        opened(url, tmp_path, 1, False)
 
 
 # An export whose output is a URL

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import RunError
@@ -66,9 +67,7 @@ def is_url(text: str) -> bool:
     return bool(scheme(text))
 
 
-def opened(
-    url: str, staging: Any, say: Callable[[str], None], at_once: int, read_back: bool
-) -> Destination:
+def opened(url: str, staging: Path, at_once: int, read_back: bool) -> Destination:
     """The destination of a URL. staging: folder that a destination may use, made when it does.
 
     Raises RunError where the URL is none, or the library for it is absent.
@@ -82,7 +81,7 @@ def opened(
     if kind == "hf":
         from .hub import Hub
 
-        return Hub(url, staging, say)
+        return Hub(url, staging)
     from .objects import Objects
 
     return Objects(url, at_once, read_back)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,6 +21,10 @@ _URL = re.compile(r"hf://datasets/(?P<repo>[^/@]+/[^/@]+)(?:@(?P<revision>[^@]+)
 
 _KIND = "dataset"
 
+BATCH_BYTES = 5_000_000_000
+BATCH_FILES = 1000
+"""Files that go up by one call."""
+
 
 class Hub:
     """The root of a dataset repository, on one branch."""
@@ -29,7 +33,6 @@ class Hub:
         self,
         url: str,
         staging: Path,
-        say: Callable[[str], None],
         patience: Patience | None = None,
     ) -> None:
         """staging: folder for links to what is sent, and for what the library notes of it."""
@@ -39,7 +42,7 @@ class Hub:
                 f"{url}: hf://datasets/user/name, with @branch behind it for another than main; "
                 "the card belongs at the top of a repository"
             )
-        self._url, self._staging, self._say = url.rstrip("/"), staging, say
+        self._url, self._staging = url.rstrip("/"), staging
         self._revision = found["revision"] or "main"
         self._repo = found["repo"]
         self._patience = patience or Patience()
@@ -80,9 +83,13 @@ class Hub:
 
     def send(self, files: Sequence[File], done: Done, advance: Advance) -> None:
         self._create()
-        size = sum(file.bytes for file in files)
-        self._say(f"{len(files):,} files, {size / 1e6:,.1f} MB, go up by huggingface_hub")
-        self._persist("cannot upload", lambda: self._upload(files))
+        for batch in _batches(files):
+            self._persist("cannot upload", lambda batch=batch: self._upload(batch))  # type: ignore[misc]
+            self._check(batch, done)
+            advance(sum(file.bytes for file in batch))
+
+    def _check(self, files: Sequence[File], done: Done) -> None:
+        """Whether files that were sent are there."""
         there = self.listing()
         lost = [file.path for file in files if file.path not in there]
         pairs = [(file, there[file.path]) for file in files if file.path in there]
@@ -92,7 +99,6 @@ class Hub:
                 f"{self._url}: {len(lost)} files did not arrive as they are here, of them "
                 f"{lost[0]}; the same command sends them again"
             )
-        advance(size)
 
     def remove(self, paths: Sequence[str]) -> None:
         if paths:
@@ -129,9 +135,14 @@ class Hub:
             )
             return
         self._stage(files)
-        # Until huggingface_hub 1 large folders had a call of their own.
-        upload = getattr(self._api, "upload_large_folder", None) or self._api.upload_folder
-        upload(folder_path=str(self._staging), **self._where)
+        self._library.utils.disable_progress_bars()  # ours goes on
+        folder = str(self._staging)
+        # Large folders had a call of their own before huggingface_hub 2.
+        if large := getattr(self._api, "upload_large_folder", None):
+            large(folder_path=folder, print_report=False, **self._where)
+        else:
+            message = f"Upload {len(files)} files, {files[0].path} and on"
+            self._api.upload_folder(folder_path=folder, commit_message=message, **self._where)
 
     def _stage(self, files: Sequence[File]) -> None:
         """The folder to upload: links to these files. What the library has noted in it stays."""
@@ -149,6 +160,21 @@ class Hub:
 
     def _persist(self, what: str, action: Callable[[], Any]) -> Any:
         return persist(f"{self._url}: {what}", action, self._patience, time.sleep)
+
+
+def _batches(files: Sequence[File]) -> Iterator[list[File]]:
+    """Files in their order, so many at a time that progress is seen, and an interrupted push loses
+    little; and so few times that the Hub's limit of commits (128 an hour) is far."""
+    batch: list[File] = []
+    size = 0
+    for file in files:
+        if batch and (size + file.bytes > BATCH_BYTES or len(batch) == BATCH_FILES):
+            yield batch
+            batch, size = [], 0
+        batch.append(file)
+        size += file.bytes
+    if batch:
+        yield batch
 
 
 def _same(file: File, remote: Remote) -> bool:

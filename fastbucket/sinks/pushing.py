@@ -72,7 +72,7 @@ def push(
         raise RunError(f"{at_once} files at once: at least 1")
     if dry_run:
         check_finished(root)
-    sink = opened(url, place(root, url) / "folder", progress.say, at_once, read_back)
+    sink = opened(url, place(root, url) / "folder", at_once, read_back)
     with nullcontext() if dry_run else State(root) as state:
         ledger = Ledger(root, url)
         try:

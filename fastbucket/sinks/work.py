@@ -56,7 +56,7 @@ def export(
     """
     progress = progress or Silent()
     place = folder(url, work)
-    sink = opened(url, place / "unused", progress.say, 1, False)
+    sink = opened(url, place / "unused", 1, False)
     if MANIFEST in sink.listing() and not overwrite and not (place / MANIFEST).is_file():
         raise RunError(
             f"{url} holds a complete export, and {place} none to compare it with. --overwrite "
