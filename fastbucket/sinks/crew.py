@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -87,5 +88,6 @@ def each(
                 yield subject, result
     finally:
         stop.set()
+        ends = time.monotonic() + _GRACE
         for thread in threads:
-            thread.join(_GRACE)
+            thread.join(max(0.0, ends - time.monotonic()))

@@ -23,13 +23,14 @@ class Store(NamedTuple):
 
     digest: of a file of so many bytes, as the store tells it; None: it tells none. told: that
     digest, in hex, of the facts of an object, "" without one. options: of put_file. opening: of
-    the file system.
+    the file system. settings: attributes of it, where it has them.
     """
 
     digest: Callable[[int], Digest] | None = None
     told: Callable[[Mapping[str, Any]], str] = lambda facts: ""
     options: Callable[[int], dict[str, Any]] = lambda size: {}
     opening: Mapping[str, Any] = {}
+    settings: Mapping[str, Any] = {}
 
 
 def _etag(facts: Mapping[str, Any]) -> str:
@@ -45,7 +46,9 @@ def _parts(size: int) -> dict[str, Any]:
     return {"chunksize": part_bytes(size), "max_concurrency": 2}
 
 
-_S3 = Store(Etag, _etag, _parts)
+# s3fs waits 15 s for an answer, and aiohttp begins to count before a body is sent: eight parts of
+# 16 MiB take longer on a line of 70 Mbit/s. Not by config_kwargs: the user's own would be lost.
+_S3 = Store(Etag, _etag, _parts, settings={"read_timeout": 120})
 _GOOGLE = Store(lambda size: md5(), _md5_hash)
 _LOCAL = Store(opening={"auto_mkdir": True})
 
@@ -214,6 +217,8 @@ def _opened(url: str, store: Store) -> tuple[Any, str, Callable[[Callable[[int],
         raise RunError(f"{url}: {describe(error)}. For s3:// and hf://, {EXTRA}") from None
     except Exception as error:
         raise RunError(f"{url} cannot be opened: {describe(error)}") from error
+    for name, value in store.settings.items():
+        setattr(fs, name, value)
     return fs, str(root).rstrip("/"), Callback
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .. import commit, manifest
+from .. import commit
 from ..errors import RunError
 from ..format import MANIFEST
 from ..progress import Progress, Silent
@@ -67,7 +67,7 @@ def push(
     """
     start = time.monotonic()
     root, progress = Path(out), progress or Silent()
-    manifest.read(root, "what is pushed is")  # before a state folder is made
+    _manifest(root)  # before a state folder is made
     if at_once < 1:
         raise RunError(f"{at_once} files at once: at least 1")
     if dry_run:
@@ -87,6 +87,12 @@ def push(
     return report
 
 
+def _manifest(out: Path) -> dict[str, Any]:
+    from .. import manifest  # numpy and pyarrow: an export imports this room before workers start
+
+    return manifest.read(out, "what is pushed is")
+
+
 class _Push:
     """One run, with the state folder held but for a dry one."""
 
@@ -94,7 +100,7 @@ class _Push:
         self, out: Path, url: str, sink: Destination, ledger: Ledger, progress: Progress
     ) -> None:
         self._sink, self._ledger, self._progress = sink, ledger, progress
-        self._files = listed(out, manifest.read(out, "what is pushed is"))
+        self._files = listed(out, _manifest(out))
         size = sum(file.bytes for file in self._files)
         self._report = Pushed(str(out), url, "pushed", len(self._files), size)
 
