@@ -64,18 +64,24 @@ class HubServer:
                 return status, {"error": "so it is"}
             if path == "/api/repos/create":
                 return self._create(json.loads(body))
+            if path == "/api/validate-yaml":  # of a card; the real one knows what is valid
+                assert json.loads(body)["repoType"] == "dataset"
+                return 200, {"errors": [], "warnings": []}
             if path.startswith("/lfs/"):
                 return self._store(path.removeprefix("/lfs/"), body)
             if path.endswith(".git/info/lfs/objects/batch"):
                 return self._batch(json.loads(body))
             words = path.removeprefix("/api/datasets/").split("/")
-            repository = self.repositories.get("/".join(words[:2]))
+            name = "/".join(words[:2])
+            repository = self.repositories.get(name)
             if repository is None:
                 return 404, {"error": "Repository not found"}
             if words[2:] == ["preupload", "main"]:
                 return self._modes(json.loads(body))
             if words[2:] == ["commit", "main"]:
-                return self._commit(repository, [json.loads(line) for line in body.splitlines()])
+                return self._commit(
+                    name, repository, [json.loads(line) for line in body.splitlines()]
+                )
             if words[2:] == ["tree", "main"]:
                 return 200, [_entry(repository, name) for name in repository.files]
             return 404, {"error": f"no {method} {path} here"}
@@ -116,7 +122,7 @@ class HubServer:
         self._blobs[oid] = body
         return 200, {}
 
-    def _commit(self, repository: Repository, lines: list[Any]) -> tuple[int, Any]:
+    def _commit(self, name: str, repository: Repository, lines: list[Any]) -> tuple[int, Any]:
         added, removed = [], []
         for line in lines:
             value = line["value"]
@@ -137,7 +143,8 @@ class HubServer:
                 assert line["key"] == "header", line["key"]
         repository.commits.append((added, removed))
         oid = f"{len(repository.commits):040x}"
-        return 200, {"success": True, "commitOid": oid, "commitUrl": f"{self.url}/commit/{oid}"}
+        url = f"{self.url}/datasets/{name}/commit/{oid}"
+        return 200, {"success": True, "commitOid": oid, "commitUrl": url}
 
 
 def _entry(repository: Repository, path: str) -> dict[str, Any]:

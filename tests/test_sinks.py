@@ -32,8 +32,6 @@ from fastbucket.sinks.patience import Patience, persist
 from fastbucket.sinks.work import work_folder
 
 QUICK = Patience(attempts=4, base=0.01, cap=0.05)
-FORMAT_ALONE = ("buckets/", "index/", "meta/", "README.md", "manifest.json")
-"""What belongs at a destination, by docs/format.md."""
 
 
 @pytest.fixture
@@ -62,22 +60,13 @@ def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
 
 
 @pytest.fixture
-def out(drawn_export: Export, tmp_path: Path) -> Path:
-    """A copy of the drawn export, with what lies beside one: none of that is to go along."""
+def out(few_export: Export, tmp_path: Path) -> Path:
+    """A copy of an export, with what lies beside one: none of that is to go along."""
     folder = tmp_path / "out"
-    shutil.copytree(drawn_export.out, folder)
+    shutil.copytree(few_export.out, folder)
     for name in ("captions.sqlite", "report.html", "suspects.jsonl", "notes.txt"):
         (folder / name).write_text("mine")
     return folder
-
-
-def belonging(out: Path) -> dict[str, bytes]:
-    """Path -> bytes of what belongs at a destination, told by docs/format.md alone."""
-    return {
-        path.relative_to(out).as_posix(): path.read_bytes()
-        for path in out.rglob("*")
-        if path.is_file() and path.relative_to(out).as_posix().startswith(FORMAT_ALONE)
-    }
 
 
 # To S3
@@ -85,12 +74,12 @@ def belonging(out: Path) -> dict[str, bytes]:
 
 def test_all_of_an_export_arrives_the_manifest_last(s3, out):
     done = fastbucket.push(out, "s3://photos/all/of it/")
-    assert s3.objects("all/of it/") == belonging(out)
+    assert s3.objects("all/of it/") == exported.belonging(out)
     keys = s3.written("all/of%20it/")
     assert keys[-1] == "manifest.json"
-    assert Counter(keys) == Counter(list(belonging(out)))
+    assert Counter(keys) == Counter(list(exported.belonging(out)))
     assert (done.status, done.files, done.sent) == ("pushed", len(keys), len(keys))
-    assert done.bytes == done.sent_bytes == sum(map(len, belonging(out).values()))
+    assert done.bytes == done.sent_bytes == sum(map(len, exported.belonging(out).values()))
     assert done.read_back == 0, "the server's ETags are what we make of the files"
     assert not (out / ".fastbucket").exists()
 
@@ -149,14 +138,14 @@ def test_requests_that_fail_are_made_again(s3, out, fault):
     coin = random.Random(fault)
     s3.script = lambda asked: fault if asked.attempt == 1 and coin.random() < 0.34 else ""
     fastbucket.push(out, "s3://photos/faults")
-    assert s3.objects("faults/") == belonging(out)
+    assert s3.objects("faults/") == exported.belonging(out)
     assert s3.written("faults/")[-1] == "manifest.json"
     for key in s3.objects("faults/"):
         s3.client().delete_object(Bucket="photos", Key=f"faults/{key}")
 
 
 def test_a_part_that_fails_for_good_ends_the_push_and_leaves_no_manifest(s3, out):
-    bad = next(path for path in belonging(out) if path.endswith(".parquet"))
+    bad = next(path for path in exported.belonging(out) if path.endswith(".parquet"))
     s3.script = lambda asked: "500" if asked.path.endswith(bad) and asked.method == "PUT" else ""
     with pytest.raises(RunError, match=rf"s3://photos/broken/{bad}.*tried 4 times.*goes on"):
         fastbucket.push(out, "s3://photos/broken")
@@ -166,9 +155,9 @@ def test_a_part_that_fails_for_good_ends_the_push_and_leaves_no_manifest(s3, out
     s3.script = lambda asked: ""
     s3.asked.clear()
     done = fastbucket.push(out, "s3://photos/broken")
-    assert s3.objects("broken/") == belonging(out)
-    assert set(s3.written("broken/")) == set(belonging(out)) - before
-    assert done.sent == len(belonging(out)) - len(before)
+    assert s3.objects("broken/") == exported.belonging(out)
+    assert set(s3.written("broken/")) == set(exported.belonging(out)) - before
+    assert done.sent == len(exported.belonging(out)) - len(before)
 
 
 def test_bytes_that_change_on_the_way_are_sent_again(s3, out):
@@ -180,14 +169,15 @@ def test_bytes_that_change_on_the_way_are_sent_again(s3, out):
     )
     fastbucket.push(out, "s3://photos/flipped")
     assert s3.written("flipped/").count(shard) == 2
-    assert s3.objects("flipped/") == belonging(out)
+    assert s3.objects("flipped/") == exported.belonging(out)
 
 
 PUSH = "import sys, fastbucket; fastbucket.push(sys.argv[1], sys.argv[2], at_once=2)"
 
 
-def killed(out: Path, url: str, s3: S3Server, hang: Any, number: int = signal.SIGKILL) -> int:
-    """A push in a process of its own, ended when a request hangs. Returns its exit code."""
+def killed(out: Path, url: str, s3: S3Server, hang: Any, number: int = signal.SIGKILL) -> Any:
+    """A push in a process of its own, ended when a request hangs. Returns its exit code, and the
+    seconds that it went on."""
     reached: list[Asked] = []
 
     def script(asked: Asked) -> str:
@@ -207,12 +197,13 @@ def killed(out: Path, url: str, s3: S3Server, hang: Any, number: int = signal.SI
         time.sleep(0.02)
     assert reached, "the push came to an end without being killed"
     process.send_signal(number)
-    code = process.wait(30)
+    sent = time.monotonic()
+    code = process.wait(60)
     s3.script = lambda asked: ""
-    return code
+    return code, time.monotonic() - sent
 
 
-@pytest.mark.parametrize("at", [1, 12, "manifest.json"])
+@pytest.mark.parametrize("at", [1, 6, "manifest.json"])
 def test_a_killed_push_goes_on(s3, out, at):
     prefix = f"killed-{at}/"
 
@@ -221,26 +212,25 @@ def test_a_killed_push_goes_on(s3, out, at):
             return asked.writes and asked.path.endswith(at)
         return asked.writes and len(s3.written(prefix)) >= at
 
-    assert killed(out, f"s3://photos/{prefix}", s3, hang) == -signal.SIGKILL
+    assert killed(out, f"s3://photos/{prefix}", s3, hang)[0] == -signal.SIGKILL
     there = s3.objects(prefix)
     assert "manifest.json" not in there
-    assert there.items() <= belonging(out).items()
+    assert there.items() <= exported.belonging(out).items()
     s3.asked.clear()
     done = fastbucket.push(out, f"s3://photos/{prefix}")
-    assert s3.objects(prefix) == belonging(out)
+    assert s3.objects(prefix) == exported.belonging(out)
     again = set(s3.written(prefix)) & set(there)
     assert not again, "what was there and right was sent again"
-    assert done.sent == len(belonging(out)) - len(there)
+    assert done.sent == len(exported.belonging(out)) - len(there)
     assert s3.written(prefix)[-1] == "manifest.json"
 
 
 def test_an_interrupt_ends_a_push_soon(s3, out):
-    start = time.monotonic()
-    code = killed(out, "s3://photos/ctrl-c", s3, lambda a: a.writes, signal.SIGINT)
+    code, seconds = killed(out, "s3://photos/ctrl-c", s3, lambda a: a.writes, signal.SIGINT)
     assert code not in (0, -signal.SIGKILL)
-    assert time.monotonic() - start < 30
+    assert seconds < 30, "it waited for an answer that never comes"
     assert fastbucket.push(out, "s3://photos/ctrl-c").status == "pushed"
-    assert s3.objects("ctrl-c/") == belonging(out)
+    assert s3.objects("ctrl-c/") == exported.belonging(out)
 
 
 def test_the_ledger_saves_reading_what_was_sent(s3, out, monkeypatch):
@@ -266,7 +256,7 @@ def test_the_ledger_saves_reading_what_was_sent(s3, out, monkeypatch):
     assert compared == []
     ledgers[0].unlink()
     assert fastbucket.push(out, "s3://photos/ledger").sent == 2
-    assert set(compared) == set(belonging(out)) - {"README.md", "manifest.json"}
+    assert set(compared) == set(exported.belonging(out)) - {"README.md", "manifest.json"}
 
 
 def test_tampered_and_lost_objects_are_found_and_mended(s3, out):
@@ -281,7 +271,7 @@ def test_tampered_and_lost_objects_are_found_and_mended(s3, out):
     s3.asked.clear()
     done = fastbucket.push(out, "s3://photos/tampered")
     assert done.differed == [shards[0]]
-    assert s3.objects("tampered/") == belonging(out)
+    assert s3.objects("tampered/") == exported.belonging(out)
     assert sorted(s3.written("tampered/")) == sorted([*shards[:2], "manifest.json"])
     gone = [a.number for a in s3.asked if a.method == "DELETE" and a.path.endswith("manifest.json")]
     first = next(a.number for a in s3.asked if a.writes)
@@ -289,14 +279,14 @@ def test_tampered_and_lost_objects_are_found_and_mended(s3, out):
     assert gone[0] < first
 
 
-def test_another_export_is_replaced_on_request_alone(s3, out, tmp_path, drawn):
+def test_another_export_is_replaced_on_request_alone(s3, out, tmp_path, few_export):
     other = tmp_path / "other"
-    fastbucket.export(drawn.paths, other, Recipe(shard_size=1), Resources(workers=1))
+    fastbucket.export(few_export.sources, other, Recipe(shard_size=2), Resources(workers=1))
     fastbucket.push(other, "s3://photos/other")
     s3.client().put_object(Bucket="photos", Key="other/mine.txt", Body=b"mine")
     s3.client().put_object(Bucket="photos", Key="other/buckets/mine.txt", Body=b"mine")
     before = s3.objects("other/")
-    stale = sorted(set(belonging(other)) - set(belonging(out)))
+    stale = sorted(set(exported.belonging(other)) - set(exported.belonging(out)))
     assert stale
     with pytest.raises(RunError, match=r"of another export.*--replace"):
         fastbucket.push(out, "s3://photos/other")
@@ -309,7 +299,7 @@ def test_another_export_is_replaced_on_request_alone(s3, out, tmp_path, drawn):
     done = fastbucket.push(out, "s3://photos/other", replace=True)
     assert done.stale == stale
     mine = {"mine.txt": b"mine", "buckets/mine.txt": b"mine"}
-    assert s3.objects("other/") == {**belonging(out), **mine}
+    assert s3.objects("other/") == {**exported.belonging(out), **mine}
     changes = [a for a in s3.asked if a.writes or a.method == "DELETE"]
     assert changes[0].method == "DELETE"
     assert changes[0].path == "other/manifest.json", "it looked complete while it was mixed"
@@ -323,7 +313,7 @@ def test_other_files_of_our_names_are_not_overwritten_unasked(s3, out):
     assert s3.objects("readme/") == {"README.md": b"of something else"}
     assert not (out / ".fastbucket").exists()
     fastbucket.push(out, "s3://photos/readme", replace=True)
-    assert s3.objects("readme/") == belonging(out)
+    assert s3.objects("readme/") == exported.belonging(out)
 
 
 def test_a_bucket_that_is_not_there(s3, out):
@@ -346,7 +336,7 @@ def test_an_object_removed_meanwhile_leaves_no_manifest(s3, out):
     assert "manifest.json" not in s3.objects("racing/")
 
 
-def test_loaders_read_it_from_there(s3, out, fsspec):
+def test_loaders_read_it_from_there(s3, out, fsspec, tmp_path):
     fastbucket.push(out, "s3://photos/loaded")
     import webdataset
     from datasets import load_dataset
@@ -367,13 +357,15 @@ def test_loaders_read_it_from_there(s3, out, fsspec):
                 assert sample["jpg"] == expected[sample["__key__"]].jpg
                 assert sample["txt"] == expected[sample["__key__"]].txt
     assert seen == len(expected)
-    rows = load_dataset(
+    rows = load_dataset(  # 5.2 cannot stream from there: it hands block_size to s3fs
         "webdataset",
         data_files={"train": "s3://photos/loaded/buckets/*/*.tar"},
         split="train",
-        streaming=True,
+        cache_dir=str(tmp_path / "cache"),
     )
     assert {row["__key__"] for row in rows} == set(expected)
+    for row in rows:
+        assert row["txt"].encode() == expected[row["__key__"]].txt
 
 
 # To other file systems
@@ -381,7 +373,7 @@ def test_loaders_read_it_from_there(s3, out, fsspec):
 
 def test_into_a_folder(fsspec, out, tmp_path):
     done = fastbucket.push(out, f"file://{tmp_path}/there")
-    assert belonging(tmp_path / "there") == belonging(out)
+    assert exported.belonging(tmp_path / "there") == exported.belonging(out)
     assert sorted(p.name for p in (tmp_path / "there").iterdir()) == [
         "README.md", "buckets", "index", "manifest.json", "meta",
     ]  # fmt: skip
@@ -395,7 +387,7 @@ def test_into_memory(fsspec, out):
     fastbucket.push(out, "memory://fb/there")
     assert {
         path.removeprefix("/fb/there/"): fs.cat_file(path) for path in fs.find("/fb/there")
-    } == belonging(out)
+    } == exported.belonging(out)
     shard = exported.shards(out)[0].relative_to(out).as_posix()
     fs.pipe_file(f"/fb/there/{shard}", b"x" * (out / shard).stat().st_size)
     assert fastbucket.push(out, "memory://fb/there").differed == [shard]
@@ -426,11 +418,11 @@ def test_google_tells_an_md5(fsspec, out, monkeypatch, right):
                 facts["md5Hash"] = base64.b64encode(hashlib.md5(content).digest()).decode()
             return facts
 
-    monkeypatch.setitem(fsspec.registry._registry, "gs", Google)
+    monkeypatch.setitem(sys.modules["fsspec.registry"]._registry, "gs", Google)
     done = fastbucket.push(out, "gs://bucket/there")
     assert done.read_back == (0 if right else done.files)
     found = {p.removeprefix("/bucket/there/"): f.getvalue() for p, f in Google.store.items()}
-    assert found == belonging(out)
+    assert found == exported.belonging(out)
 
 
 # What is refused
@@ -487,7 +479,7 @@ def test_destinations_that_cannot_be(fsspec, monkeypatch, tmp_path, url, library
     if library:
         monkeypatch.setitem(sys.modules, library, None)
     if library == "s3fs":
-        monkeypatch.delitem(fsspec.registry._registry, "s3", raising=False)
+        monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
     with pytest.raises(RunError, match=words):
         opened(url, tmp_path, 1, False)
 
@@ -495,25 +487,25 @@ def test_destinations_that_cannot_be(fsspec, monkeypatch, tmp_path, url, library
 # An export whose output is a URL
 
 
-def test_an_export_to_a_url(s3, drawn, drawn_export, tmp_path, monkeypatch):
+def test_an_export_to_a_url(s3, few_export, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    recipe, resources = Recipe(shard_size=2), Resources(workers=1)
-    report, pushed = sinks.export(drawn.paths, "s3://photos/direct/set", recipe, resources)
+    recipe, resources = Recipe(shard_size=4), Resources(workers=1)
+    report, pushed = sinks.export(few_export.sources, "s3://photos/direct/set", recipe, resources)
     assert (report.status, pushed.status) == ("exported", "pushed")
     there = s3.objects("direct/set/")
-    assert there == belonging(tmp_path / "set")
+    assert there == exported.belonging(tmp_path / "set")
     shards = {path: hashlib.sha256(b).hexdigest() for path, b in there.items() if ".tar" in path}
-    assert shards == exported.digests(drawn_export.out)
-    report, pushed = sinks.export(drawn.paths, "s3://photos/direct/set", recipe, resources)
+    assert shards == exported.digests(few_export.out)
+    report, pushed = sinks.export(few_export.sources, "s3://photos/direct/set", recipe, resources)
     assert (report.status, pushed.status) == ("already complete", "already complete")
     shutil.rmtree(tmp_path / "set")
     with pytest.raises(RunError, match="holds a complete export, and set none to compare"):
-        sinks.export(drawn.paths, "s3://photos/direct/set", recipe, resources)
+        sinks.export(few_export.sources, "s3://photos/direct/set", recipe, resources)
     assert not (tmp_path / "set").exists()
     with pytest.raises(RunError, match=r"does not exist"):
-        sinks.export(drawn.paths, "s3://nowhere-at-all/set", recipe, resources)
+        sinks.export(few_export.sources, "s3://nowhere-at-all/set", recipe, resources)
     with pytest.raises(RunError, match="is no folder"):
-        fastbucket.export(drawn.paths, "s3://photos/direct/set")
+        fastbucket.export(few_export.sources, "s3://photos/direct/set")
 
 
 @pytest.mark.parametrize(
@@ -529,7 +521,7 @@ def test_the_work_folder_has_the_last_name_of_the_url(url, name):
     assert work_folder(url) == Path(name)
 
 
-def test_from_the_command_line(s3, drawn, out, tmp_path):
+def test_from_the_command_line(s3, few_export, out, tmp_path):
     def run(*words: object) -> Any:
         done = subprocess.run(
             [sys.executable, "-m", "fastbucket", *map(str, words)],
@@ -548,12 +540,20 @@ def test_from_the_command_line(s3, drawn, out, tmp_path):
     assert done.stderr.count("\n") == 1
     assert "does not exist" in done.stderr
     folder = tmp_path / "work"
-    words = ("export", *drawn.paths, "s3://photos/line-export", "--workers", 1, "--work", folder)
+    words = (
+        "export",
+        *few_export.sources,
+        "s3://photos/line-export",
+        "--workers",
+        1,
+        "--work",
+        folder,
+    )
     done = run(*words, "--json", "-q")
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert (said["status"], said["push"]["status"]) == ("exported", "pushed")
-    assert s3.objects("line-export/") == belonging(folder)
+    assert s3.objects("line-export/") == exported.belonging(folder)
 
 
 # Threads and patience
@@ -609,7 +609,7 @@ def test_what_is_in_vain_is_not_tried_again():
 def test_the_table_of_files_matches_the_format(drawn_export):
     manifest = drawn_export.manifest
     paths = [file.path for file in files.listed(drawn_export.out, manifest)]
-    assert sorted(paths) == sorted(belonging(drawn_export.out))
+    assert sorted(paths) == sorted(exported.belonging(drawn_export.out))
     assert paths[-1] == "manifest.json"
     assert all(files.is_ours(path) for path in paths)
     for path in ("run.json", "captions.sqlite", "report.html", ".gitattributes", "buckets/x.txt",

@@ -21,7 +21,7 @@ PUSH = """
 import json, sys, fastbucket
 from fastbucket.sinks import hub
 from fastbucket.sinks.patience import Patience
-hub.BATCH_FILES = 30
+hub.BATCH_FILES = 5
 hub.Patience = lambda: Patience(attempts=3, base=0.01, cap=0.05)
 try:
     report = fastbucket.push(sys.argv[1], sys.argv[2], **json.loads(sys.argv[3]))
@@ -44,9 +44,9 @@ def hub() -> Iterator[HubServer]:
 
 
 @pytest.fixture
-def out(drawn_export: Export, tmp_path: Path) -> Path:
+def out(few_export: Export, tmp_path: Path) -> Path:
     folder = tmp_path / "out"
-    shutil.copytree(drawn_export.out, folder)
+    shutil.copytree(few_export.out, folder)
     for name in ("captions.sqlite", "report.html", "suspects.jsonl"):
         (folder / name).write_text("mine")
     return folder
@@ -92,7 +92,7 @@ def test_all_of_an_export_arrives_the_manifest_last(hub, out):
         p for p in exported.belonging(out) if p.endswith((".tar", ".parquet"))
     }
     assert repository.commits[-1] == (["manifest.json"], [])
-    assert len(repository.commits) == -(-(len(exported.belonging(out)) - 1) // 30) + 1
+    assert len(repository.commits) == -(-(len(exported.belonging(out)) - 1) // 5) + 1
     assert not any("manifest.json" in added for added, _ in repository.commits[:-1])
     assert said.report["status"] == "pushed"
     assert said.report["sent"] == len(exported.belonging(out))
