@@ -322,6 +322,16 @@ def test_a_bucket_that_is_not_there(s3, out):
     assert not (out / ".fastbucket").exists()
 
 
+def test_without_a_login(s3, out, tmp_path, monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    with pytest.raises(RunError, match=r"s3://photos/x: .*[Cc]redentials"):
+        fastbucket.push(out, "s3://photos/x")
+    assert s3.asked == []
+
+
 def test_an_object_removed_meanwhile_leaves_no_manifest(s3, out):
     shard = exported.shards(out)[0].relative_to(out).as_posix()
 

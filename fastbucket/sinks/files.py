@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RunError
-from ..format import CARD, INDEX, MANIFEST, META
+from ..format import BUCKETS, CARD, INDEX, MANIFEST, META
 
 PARTS = ("shards", "index", "meta", "card", "manifest")
 """What goes, in the order in which it is begun; the manifest when everything else is there.
@@ -19,14 +19,14 @@ suspects.* (of this run and its paths; made again in no time), and nothing that 
 """
 
 NAMES = {
-    "shards": ("buckets/*/shard-*.tar",),  # those that the manifest lists
-    "index": (f"{INDEX}/wids.json", f"{INDEX}/webshart/*/shard-*.json"),
+    "shards": (f"{BUCKETS}/**/shard-*.tar",),  # those that the manifest lists
+    "index": (f"{INDEX}/wids.json", f"{INDEX}/webshart/**/shard-*.json"),
     "meta": (f"{META}/samples-*.parquet",),
     "card": (CARD,),
     "manifest": (MANIFEST,),
 }
-"""Part -> patterns of its paths, relative to the export; * stands for slashes too. What matches
-at a destination is of an export; anything else there is somebody's, and is let alone."""
+"""Part -> patterns of its paths, relative to the export. What matches at a destination is of an
+export; anything else there is somebody's, and is let alone."""
 
 
 @dataclass(frozen=True)

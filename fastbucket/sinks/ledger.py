@@ -38,6 +38,7 @@ class Ledger:
         self._head = {"url": url, "manifest": hashlib.sha256(manifest).hexdigest()}
         self._known: dict[str, tuple[int, int, str]] = {}
         self._file: IO[str] | None = None
+        self._early: list[tuple[File, Remote]] = []
         self.begun = self._read()
 
     def knows(self, file: File, remote: Remote) -> bool:
@@ -53,9 +54,14 @@ class Ledger:
             self.begun = True
         self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 held until close
         self._file.write("\n")  # ends a line that a dead run has left half-written
+        for file, remote in self._early:
+            self.note(file, remote)
 
     def note(self, file: File, remote: Remote) -> None:
-        if self._file is not None and remote.mark:
+        """An object is right. What is noted before the beginning is written with it."""
+        if self._file is None:
+            self._early.append((file, remote))
+        elif remote.mark:
             entry = {"path": file.path, "bytes": file.bytes, "mtime": file.mtime}
             self._file.write(json.dumps({**entry, "mark": remote.mark}) + "\n")
             self._file.flush()

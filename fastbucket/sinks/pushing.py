@@ -110,8 +110,8 @@ class _Push:
         report.stale = sorted(path for path in there if is_ours(path) and path not in ours)
         report.others = sum(path not in ours and not is_ours(path) for path in there)
         todo = self._todo(there)
-        if not dry_run:
-            self._refuse(there, todo, replace)
+        if not (dry_run or replace):
+            self._refuse(there)
         report.sent, report.sent_bytes = len(todo), sum(file.bytes for file in todo)
         if dry_run or not (todo or report.stale):
             report.status = "planned" if dry_run else "already complete"
@@ -145,11 +145,9 @@ class _Push:
         differ = set(self._report.differed)
         return [file for file in self._files if file.path not in there or file.path in differ]
 
-    def _refuse(self, there: dict[str, Remote], todo: Sequence[File], replace: bool) -> None:
+    def _refuse(self, there: dict[str, Remote]) -> None:
         """Whether something stands in the way that nobody has said may go."""
         report = self._report
-        if replace:
-            return
         if report.stale:
             raise RunError(
                 f"{report.url} holds {len(report.stale):,} files of another export, or of an "
