@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .recipe import Recipe, Resources
     from .report import Report
     from .run import export, plan
+    from .sinks import push
     from .stage import webdataset_stage
     from .transcode import Transcoded, Transcoder
     from .verification import verify
@@ -40,6 +41,7 @@ __all__ = [
     "merge",
     "plan",
     "prune",
+    "push",
     "verify",
     "webdataset_stage",
 ]
@@ -60,6 +62,7 @@ _HOMES = {
     "merge": "jobarray",
     "plan": "run",
     "prune": "pruning",
+    "push": "sinks",
     "verify": "verification",
     "webdataset_stage": "stage",
 }

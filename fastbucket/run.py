@@ -182,6 +182,8 @@ def _start(
     progress: Progress | None,
     dry: bool,
 ) -> Report:
+    if "://" in os.fspath(out):
+        raise RunError(f"{os.fspath(out)} is no folder; fastbucket.sinks.export takes URLs")
     run = Run.of(out, recipe, resources, progress)
     job = Job.of(run, sources, splits, exclude, licence)
     with State(run.out, overwrite and not dry) as state:

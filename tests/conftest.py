@@ -33,6 +33,8 @@ for number in (signal.SIGINT, signal.SIGHUP):
 hypothesis.settings.register_profile("seeded", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("seeded")
 
+FEW_BUCKETS = ("p1152x832", "p832x1152")
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 
@@ -94,6 +96,21 @@ def drawn_export(drawn: DrawnSource, tmp_path_factory: pytest.TempPathFactory) -
     out = tmp_path_factory.mktemp("drawn-export") / "out"
     report = fastbucket.export(drawn.paths, out, Recipe(shard_size=2), Resources(workers=2))
     return Export(out, report, drawn.paths)
+
+
+@pytest.fixture(scope="session")
+def few_export(drawn_export: Export, tmp_path_factory: pytest.TempPathFactory) -> Export:
+    """An export of few files, of the drawn source's samples in two buckets."""
+    folder = tmp_path_factory.mktemp("few")
+    kept = [s.json for s in drawn_export.samples if s.json["bucket_id"] in FEW_BUCKETS]
+    members = []
+    for number, facts in enumerate(sorted(kept, key=lambda facts: facts["image_id"])):
+        for suffix, content in drawn_export.source[facts["image_id"]].items():
+            members.append((f"{number:03d}.{suffix}", content))
+    source = exported.write_tar(folder / "few.tar", members)
+    report = fastbucket.export(source, folder / "out", Recipe(shard_size=4), Resources(workers=1))
+    assert report.exported == len(kept) > 8
+    return Export(folder / "out", report, (source,))
 
 
 @pytest.fixture(scope="session")

@@ -56,6 +56,16 @@ def digests(out: Path) -> dict[str, str]:
     }
 
 
+def belonging(out: Path) -> dict[str, bytes]:
+    """Path -> bytes of what is of an export wherever it goes, told by docs/format.md alone."""
+    parts = ("buckets/", "index/", "meta/", "README.md", "manifest.json")
+    return {
+        path.relative_to(out).as_posix(): path.read_bytes()
+        for path in sorted(out.rglob("*"))
+        if path.is_file() and path.relative_to(out).as_posix().startswith(parts)
+    }
+
+
 def manifest(out: Path) -> dict[str, Any]:
     return json.loads((out / "manifest.json").read_text(encoding="utf-8"))
 

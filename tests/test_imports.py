@@ -26,7 +26,8 @@ ORDER = (
     "manifest", "state",
     "stage", "parts", "card", "outcome",
     "stored", "thumbnails",
-    "scan", "run", "jobarray", "repack", "captions", "pruning", "suspects", "verification",
+    "scan", "run", "jobarray", "sinks", "repack", "captions", "pruning", "suspects",
+    "verification",
     "loader", "overview",
     "draw", "segments", "timm_tars", "drawn_source", "bench",
     "cli", "__main__",
@@ -48,6 +49,8 @@ NATIVE = {
     },
     "click": {"cli"},
     "httpx": {"captions.client"},
+    "fsspec": {"sinks.objects"},
+    "huggingface_hub": {"sinks.hub"},
     "rich": {"cli", "progress"},
     "multiprocessing": {"engines"},
     "ray": {"engines.ray"},
@@ -59,7 +62,8 @@ NATIVE = {
 
 HEAVY = (
     "numba", "numpy", "pyvips", "simplejpeg", "pyarrow", "rich", "webdataset", "PIL", "torch",
-    "datasets", "httpx", "yaml", "multiprocessing", "llvmlite", "cffi", "ray",
+    "datasets", "httpx", "fsspec", "huggingface_hub", "yaml", "multiprocessing", "llvmlite", "cffi",
+    "ray",
 )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from .. import __version__
 from ..errors import RunError
 
 COMMANDS = (
-    "export", "merge", "captions", "report", "suspects", "prune", "card", "index", "verify",
+    "export", "merge", "captions", "report", "suspects", "prune", "card", "index", "verify", "push",
     "buckets", "bench", "demo",
 )  # fmt: skip
 """One module each, in the order in which help lists them."""

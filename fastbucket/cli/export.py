@@ -33,6 +33,11 @@ def _listed(file: Any) -> list[str]:
 @click.option("--dry-run", is_flag=True, help="Stop after the plan and show what would come out.")
 @click.option("--overwrite", is_flag=True, help="Start afresh where OUT holds an export.")
 @click.option(
+    "--work",
+    type=click.Path(file_okay=False),
+    help="Where OUT is a URL: folder to work in.  [default: its last name, in this folder]",
+)
+@click.option(
     "--recipe",
     "recipe_file",
     type=click.Path(exists=True, dir_okay=False),
@@ -70,6 +75,7 @@ def command(
     out: str,
     dry_run: bool,
     overwrite: bool,
+    work: str | None,
     recipe_file: str | None,
     splits: list[tuple[str, str]],
     exclude: Any,
@@ -82,6 +88,9 @@ def command(
 ) -> None:
     """Export SOURCEs into the folder OUT, or go on with an export interrupted there.
 
+    OUT may be a URL as fastbucket push takes it: the export is made in a folder (--work), which
+    stays, and pushed from there when it is complete.
+
     A SOURCE is a tar file, a Parquet file of images, a folder of either, a folder tree of images
     (with .txt and .json beside them), a glob, a name with braces, or - for a list of them on
     standard input. FILE.parquet#COLUMN names the column of the images where several could be it.
@@ -93,9 +102,11 @@ def command(
       fastbucket export tars/ out --split val='*-validation-*' --workers 16
       fastbucket export 'train-*.parquet' out --caption-field text
       fastbucket export tars/ again --recipe out/manifest.json
+      fastbucket export tars/ s3://bucket/photos-512 --work /fast/photos-512
       fastbucket export tars/ /shared/out --shards $SLURM_ARRAY_TASK_ID/16
       fastbucket export tars/ /shared/out --engine ray --address auto
     """
+    from .. import run, sinks
     from . import tables
 
     if part and (dry_run or overwrite):
@@ -103,8 +114,10 @@ def command(
             "--shards makes a part of an export beside others: not with "
             + ("--dry-run" if dry_run else "--overwrite; remove the folder to start afresh")
         )
-    from .. import run
-
+    if part and sinks.is_url(out):
+        raise click.UsageError(
+            "--shards makes its part in a folder that all parts share: push it after the merge"
+        )
     verbosity = verbosity or 0
     progress = tables.progress(verbosity)
     call: dict[str, Any] = {
@@ -113,19 +126,29 @@ def command(
         "progress": progress,
     }
     made, used = recipe(fields, recipe_file), resources(fields)
+    pushed = None
     with progress:
         if part:
             from .. import jobarray
 
             report = jobarray.export_part(sources, out, part, made, used, licence=licence, **call)
         elif dry_run:
-            report = run.plan(sources, out, made, used, overwrite=overwrite, **call)
+            folder = sinks.folder(out, work)
+            report = run.plan(sources, folder, made, used, overwrite=overwrite, **call)
+        elif sinks.is_url(out):
+            call |= {"overwrite": overwrite, "licence": licence, "work": work}
+            report, pushed = sinks.export(sources, out, made, used, **call)
         else:
             call |= {"overwrite": overwrite, "licence": licence}
             report = run.export(sources, out, made, used, **call)
     if as_json:
-        click.echo(json.dumps(report.to_json(), ensure_ascii=False, indent=2))
+        more = {"push": pushed.to_json()} if pushed else {}
+        click.echo(json.dumps(report.to_json() | more, ensure_ascii=False, indent=2))
     else:
         tables.show(report, verbosity)
         if profile:
             tables.show_stages(report)
+        if pushed:
+            from .push import show
+
+            show(pushed)
