@@ -270,11 +270,11 @@ def _clear_rare(
     """
     from .kernels.fit import ONLY_NEXT, fit
 
-    rows = np.flatnonzero(reason == 0)
-    counts = np.bincount(bucket[rows], minlength=len(family))
+    planned = reason == 0
+    counts = np.bincount(bucket[planned], minlength=len(family))
     is_rare = (counts > 0) & (counts < recipe.min_bucket)
     large = np.flatnonzero(counts >= recipe.min_bucket)
-    rows = rows[is_rare[bucket[rows]]]
+    rows = np.flatnonzero(planned & is_rare[bucket])
     moved = np.zeros(rows.size, np.bool_)
     if recipe.rare_bucket_policy == "merge" and rows.size and large.size:
         to, moved = fit(

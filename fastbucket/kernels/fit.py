@@ -17,7 +17,6 @@ _min_crop = numba.njit(CHOICES["min_crop"])
 RULES = ("short_long", "log_ratio", "min_crop")
 """Index = code of a rule in the kernel; a test holds it against buckets.CHOICES."""
 
-
 ONLY_NEXT = 2
 """`next_bucket` of those that take no first choice which does not fit, or crops too much."""
 

@@ -23,7 +23,6 @@ FACTORS = {
 }
 """Chroma subsampling -> (horizontal << 4 | vertical) sampling factors of Y, Cb, Cr."""
 
-
 _RATIOS = {
     (1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0", (1, 2): "4:4:0", (4, 1): "4:1:1",
 }  # fmt: skip
