@@ -31,7 +31,7 @@ PROFILES = ("none", "srgb", "other")
 COLUMNS: dict[str, Any] = {
     "key": pa.binary(),  # member key: path up to the first dot of its base name
     "suffix": pa.binary(),  # suffix of the image member, without the first dot, as it stands
-    "image_offset": pa.int64(),  # first byte of the image in the archive
+    "image_offset": pa.int64(),  # first byte of the image in the archive, or what Reader.read takes
     "image_size": pa.int64(),  # bytes; -1: there is no image
     "text_offset": pa.int64(),  # the .txt member; size -1: there is none
     "text_size": pa.int64(),
@@ -54,10 +54,12 @@ COLUMNS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Archive:
-    """One unit of a source: a tar file, a folder of images, or a script (`sources.script`).
+    """One unit of a source: a tar file, a folder of images, a Parquet file (its image column may
+    stand behind its path: `sources.parquet`), or a script (`sources.script`).
 
-    `name` is the archive file name without .tar, and the first part of an image_id; for a folder
-    it is the folder's base name and no part of the image_id. `size` in bytes, 0 for a folder.
+    `name` is the archive file name without .tar or .parquet, and the first part of an image_id;
+    for a folder it is the folder's base name and no part of the image_id. `size` in bytes, 0 for a
+    folder.
     """
 
     kind: str

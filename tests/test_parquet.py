@@ -519,10 +519,11 @@ def test_a_row_that_is_not_as_the_scan_found_it(tmp_path):
         read(path, found)
 
 
-def test_what_is_kept_in_memory_is_bounded(tmp_path, monkeypatch):
+@pytest.mark.parametrize("dictionary", [False, True])
+def test_what_is_kept_in_memory_is_bounded(tmp_path, monkeypatch, dictionary):
     path = write(
         tmp_path / "a.parquet", JPEGS * 3, compression="snappy", row_group_size=10,
-        use_dictionary=False, data_page_size=1, write_batch_size=2,
+        use_dictionary=dictionary, data_page_size=1, write_batch_size=2,
     )  # fmt: skip
     cache = parquet._Cache()
     monkeypatch.setattr(parquet, "_cache", cache)
@@ -531,7 +532,9 @@ def test_what_is_kept_in_memory_is_bounded(tmp_path, monkeypatch):
 
     def get(key, make):
         value = made(key, make)
-        largest[0] = max(largest[0], sum(size for _, size in cache._kept.values()))
+        kept = [v for v, _ in cache._kept.values() if isinstance(v, parquetpages.Values)]
+        memories = {id(v.memory): len(v.memory) for v in kept if v.memory is not None}
+        largest[0] = max(largest[0], sum(memories.values()))
         return value
 
     monkeypatch.setattr(cache, "get", get)

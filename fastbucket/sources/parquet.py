@@ -65,13 +65,13 @@ def holds_images(path: str) -> bool:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from .parquetcolumns import columns
+    from .parquetcolumns import Ambiguous, columns
 
     try:
         columns(pq.read_schema(path), path)
-    except RunError as error:
-        return "several columns" in str(error)
-    except (pa.ArrowException, OSError, ValueError):
+    except Ambiguous:
+        return True
+    except (RunError, pa.ArrowException, OSError, ValueError):
         return False
     return True
 
@@ -233,15 +233,18 @@ class Reader:
 
         def locate(page: Page, dictionary: Values | None) -> tuple[Values, int]:
             made = parquetpages.values(chunk, page, dictionary, self._read)
-            own = made.bytes if dictionary is None or made.memory is not dictionary.memory else 0
-            return made, own + 100
+            if page.coded:  # or the page would keep its dictionary's memory from being given back
+                made = made._replace(memory=None)
+            return made, made.bytes
 
-        dictionary = None
+        dictionary: Values | None = None
         if first.type == parquetpages.DICTIONARY:
             key = (self._identity, "page", first.at)
             dictionary = _cache.get(key, lambda: locate(first, None))
         key = (self._identity, "page", page.at)
         values: Values = _cache.get(key, lambda: locate(page, dictionary))
+        if page.coded and dictionary is not None:
+            return values._replace(memory=dictionary.memory)
         return values
 
     def _whole(self, group: int) -> Values:

@@ -31,6 +31,10 @@ CAPTIONS = ("text", "caption")
 """Names of columns that hold captions in most data sets: to remind of --caption-field."""
 
 
+class Ambiguous(RunError):
+    """Several columns may hold the images."""
+
+
 class Columns(NamedTuple):
     """Names of columns by what they are; "" where there is none."""
 
@@ -122,7 +126,7 @@ def _image(schema: pa.Schema, features: dict[str, Any], path: str, wanted: str) 
             f"columns: {_listed(schema)}. Where it describes tars beside it, name those."
         )
     if len(found) > 1:
-        raise RunError(
+        raise Ambiguous(
             f"{path}: several columns may hold the images: {', '.join(found)}. Name one behind "
             f"the file, as in {path}#{found[0]}"
         )

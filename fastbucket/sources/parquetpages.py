@@ -80,6 +80,11 @@ class Page(NamedTuple):
     codec: str
     plain: int
 
+    @property
+    def coded(self) -> bool:
+        """Whether its values are numbers of the dictionary's."""
+        return self.type != DICTIONARY and self.encoding in (_PLAIN_DICTIONARY, _RLE_DICTIONARY)
+
 
 class Values(NamedTuple):
     """Where the values of some rows lie. starts, sizes: int64 (rows,), size -1 for null; memory:
@@ -188,7 +193,7 @@ def _values(chunk: Chunk, page: Page, dictionary: Values | None, read: Read) -> 
         if at > end:
             raise Damaged(f"the page at byte {page.at} ends within a value")
         return Values(starts, sizes, memory)
-    if page.encoding not in (_PLAIN_DICTIONARY, _RLE_DICTIONARY):
+    if not page.coded:
         raise Unusual
     if dictionary is None:
         raise Damaged(f"the page at byte {page.at} speaks of a dictionary that is not there")

@@ -31,13 +31,14 @@ def remarks(archives: Sequence[Archive], caption_field: str) -> Iterator[str]:
 def _caption_column(archive: Archive) -> str:
     from .parquetcolumns import CAPTIONS
 
-    reader = parquet.Reader(archive)
     try:
-        found = reader.columns
+        reader = parquet.Reader(archive)
+        try:
+            found = reader.columns
+        finally:
+            reader.close()
     except RunError:  # the scan will say it
         return ""
-    finally:
-        reader.close()
     return "" if found.text else next((name for name in CAPTIONS if name in found.fields), "")
 
 
