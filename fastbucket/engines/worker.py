@@ -22,7 +22,6 @@ from importlib import import_module
 from multiprocessing.connection import Connection
 from typing import Any
 
-from ..commit import Fence, check_fence, keep_within
 from ..errors import RunError, SampleError
 from ..progress import GOING_ON
 
@@ -105,7 +104,10 @@ def main(fd: int, cell: int, parent: int) -> None:
     report = Reporter(connection, shared)
     setup = connection.recv()
     report.end()  # born
+    check_fence: Callable[[], None] = _nothing
     if "fence" in setup:
+        from ..commit import Fence, check_fence, keep_within
+
         keep_within(Fence(*setup["fence"]))
     jobs: dict[str, Callable[..., Any]] = {}
     try:
@@ -143,6 +145,9 @@ def main(fd: int, cell: int, parent: int) -> None:
             connection.send(answer)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         sys.exit(1)  # the parent is gone: nobody is left to write for
+
+
+def _nothing() -> None: ...
 
 
 def _die_with(parent: int) -> None:
