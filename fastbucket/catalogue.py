@@ -57,7 +57,10 @@ class Archive:
     """One unit of a source: a tar file, a folder of images, or a script (`sources.script`).
 
     `name` is the archive file name without .tar, and the first part of an image_id; for a folder
-    it is the folder's base name and no part of the image_id. `size` in bytes, 0 for a folder.
+    it is the folder's base name and no part of the image_id. `size` in bytes, 0 for a folder and
+    where nobody says it. Of a stream (`sources.stream`) `path` is its address; `state` is what its
+    server says of it (an ETag, ...), "" for local ones; `spool` is the local tar of what a bucket
+    may want of it.
     """
 
     kind: str
@@ -65,6 +68,8 @@ class Archive:
     name: str
     split: str
     size: int
+    state: str = ""
+    spool: str = ""
 
     @property
     def id_prefix(self) -> str:
@@ -110,12 +115,16 @@ class Catalogue:
     def __len__(self) -> int:
         return len(self.columns["width"])
 
-    def write(self, path: Path, stamp: str) -> None:
-        """Write the file whole or not at all. `stamp` says which state of the source it is of."""
-        table = pa.table(
+    def table(self) -> pa.Table:
+        """The columns as a table."""
+        return pa.table(
             [pa.array(self.columns[name], type=kind) for name, kind in COLUMNS.items()],
             names=list(COLUMNS),
-        ).replace_schema_metadata(
+        )
+
+    def write(self, path: Path, stamp: str) -> None:
+        """Write the file whole or not at all. `stamp` says which state of the source it is of."""
+        table = self.table().replace_schema_metadata(
             {
                 "stamp": stamp,
                 "version": str(VERSION),

@@ -30,6 +30,7 @@ from .look import DTYPE
 from .recipe import Recipe
 from .records import Drop, Record
 from .report import BAD_INPUTS_SHOWN, BadInput, BucketCount, Report
+from .sources.address import is_remote
 
 _BYTES_PER_PIXEL = 0.34
 """For the estimate of a plan: JPEG quality 95 of photos, mean over real ones at base 512."""
@@ -184,7 +185,11 @@ def write_run(
         "bytes_out": report.bytes_out,
         "phases": {k: round(v, 3) for k, v in {**report.seconds, "finish": finish}.items()},
         "stages": {stage: round(seconds, 3) for stage, seconds in report.stages.items()},
-        "sources": [os.path.relpath(os.path.abspath(s), base) for s in named if s != "-"],
+        "sources": [
+            s if is_remote(s) else os.path.relpath(os.path.abspath(s), base)
+            for s in named
+            if s != "-"
+        ],
     }
     commit.write_text(out / RUN, json.dumps(facts, indent=2) + "\n")
 

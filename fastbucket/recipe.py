@@ -167,6 +167,10 @@ class Resources:
         60.0, "Seconds a worker may spend on one sample before that is dropped; 0: any time."
     )
     engine: str = _option("local", "Where the tasks run.", ("local",))
+    spool: str = _option(
+        "", "Folder for what fits of streamed sources, until the export is complete; else in OUT."
+    )
+    allow_pipe: bool = _option(False, "Let sources be pipe:COMMAND, which runs in a shell.")
 
     def __post_init__(self) -> None:
         if self.workers < 0:

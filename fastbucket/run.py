@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import xxhash
 
+from . import spool
 from .catalogue import Archive
 from .commit import output_error
 from .engines.local import Local
@@ -70,8 +71,8 @@ def export(
 ) -> Report:
     """Export `sources` into the folder `out`, or go on with an export that was interrupted there.
 
-    sources: tar files, folders, globs, braces, "-" for a list on stdin. splits: (name, pattern)
-    pairs. exclude: keys or image_ids that are dropped. licence: for the card, as on the Hub.
+    sources: tar files, folders, globs, braces, addresses, "-" for a list on stdin. splits: (name,
+    pattern) pairs. exclude: keys or image_ids that are dropped. licence: for the card, as on the Hub.
     Raises RunError where the run cannot go on; what is wrong with a sample is in the report.
     """
     return _start(
@@ -115,8 +116,9 @@ def _start(
 
         licences.check(licence)
     excluded = frozenset(exclude)
-    archives = locate(sources, splits)
+    archives = locate(sources, splits, allow_pipe=run.resources.allow_pipe)
     _check_apart(sources, archives, run.out)
+    archives = spool.placed(archives, run.out)
     listing = [KINDS[archive.kind].listing(archive) for archive in archives]
     stamps = {archive.path: KINDS[archive.kind].stamp(archive) for archive in archives}
     export_id = _export_id(run.recipe, listing, excluded)
@@ -158,12 +160,14 @@ def _work(
         from .kernels import fit  # noqa: F401 the plan's kernel, loaded while the workers start
         from .scan import scan
 
+        spool.prepare(run.out, archives, run.resources.spool, run.progress.say)
         with run.timed("scan"):
-            tables = scan(run.out, archives, stamps, engine, run.progress)
+            tables = scan(run.out, archives, stamps, engine, run.progress, run.recipe)
+        spooled = spool.size(archives, run.progress.say)
         with run.timed("plan"):
             made = planning.make(archives, tables, run.recipe, excluded, run.progress)
         report = outcome.planned(run.out, made, tables, export_id, workers)
-        report.seconds = run.seconds
+        report.seconds, report.spooled = run.seconds, spooled
         _limit_errors(run, _errors(report), [])
         if dry:
             return report
@@ -202,6 +206,8 @@ def _check_apart(
         if Path(named).is_dir() and Path(named).resolve() in own.parents:
             raise RunError(f"the output folder {out} lies in the source {named}")
     for archive in archives:
+        if archive.state:  # remote
+            continue
         source = Path(archive.path).resolve()
         if own in (source, *source.parents):
             raise RunError(f"{archive.path} lies in the output folder {out}; choose another one")

@@ -25,7 +25,7 @@ ORDER = (
     "tar", "shard", "walked", "index", "records", "task", "fill", "meta", "manifest", "state",
     "card", "outcome",
     "stored", "thumbnails",
-    "engines", "scan", "run", "repack", "captions", "pruning", "suspects", "verification",
+    "engines", "spool", "scan", "run", "repack", "captions", "pruning", "suspects", "verification",
     "loader", "overview",
     "draw", "segments", "timm_tars", "drawn_source", "bench",
     "cli", "__main__",

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from ..catalogue import Archive, Catalogue
 from ..progress import At, unwatched
-from . import folder, script, tar
+from . import folder, script, stream, tar
 from .names import member_names
 
 __all__ = ["KINDS", "Kind", "Reader", "member_names"]
@@ -47,4 +47,4 @@ class Kind(Protocol):
     def Reader(self, archive: Archive) -> Reader: ...
 
 
-KINDS: dict[str, Kind] = {"tar": tar, "folder": folder, "script": script}
+KINDS: dict[str, Kind] = {"tar": tar, "folder": folder, "script": script, "stream": stream}
