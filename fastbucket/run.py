@@ -72,7 +72,7 @@ def export(
     """Export `sources` into the folder `out`, or go on with an export that was interrupted there.
 
     sources: tar files, folders, globs, braces, addresses, "-" for a list on stdin. splits: (name,
-    pattern) pairs. exclude: keys or image_ids that are dropped. licence: for the card, as on the Hub.
+    pattern) pairs. exclude: keys or image_ids that are dropped. licence: for the card, by its id.
     Raises RunError where the run cannot go on; what is wrong with a sample is in the report.
     """
     return _start(
