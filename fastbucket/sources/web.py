@@ -62,6 +62,7 @@ def archive(address: str) -> Archive:
                 facts = _facts(got.headers)
                 break
         except urllib.error.HTTPError as error:
+            error.close()
             if method == "HEAD" and error.code in _NO_HEAD:
                 method = "GET"
             elif error.code in _AGAIN:
