@@ -78,7 +78,8 @@ def command(
     """Export SOURCEs into the folder OUT, or go on with an export interrupted there.
 
     A SOURCE is a tar file, a folder of tars, a folder tree of images (with .txt and .json beside
-    them), a glob, a name with braces, or - for a list of them on standard input.
+    them), a glob, a name with braces, or - for a list of them on standard input. Compressed tars,
+    http(s)://, s3://, gs://, hf:// and pipe:COMMAND are read once, and what fits is spooled.
 
     \b
     Examples:
@@ -86,6 +87,7 @@ def command(
       fastbucket export photos/ out --dry-run
       fastbucket export tars/ out --split val='*-validation-*' --workers 16
       fastbucket export tars/ again --recipe out/manifest.json
+      fastbucket export 'https://host/train-{0000..0123}.tar.gz' out --spool /scratch
     """
     from .. import run
     from . import tables

@@ -6,7 +6,7 @@ Each is loaded when it is wanted: a run of local tars does without.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from ..catalogue import Archive
 from ..errors import RunError
@@ -54,11 +54,14 @@ def archives(source: str, allow_pipe: bool) -> list[Archive]:
     return _at_once(lambda pattern: list(store.archives(pattern)), braces(source))
 
 
-def _at_once(ask: Callable[[str], list[Archive]], patterns: Iterable[str]) -> list[Archive]:
+def _at_once(ask: Callable[[str], list[Archive]], patterns: Sequence[str]) -> list[Archive]:
+    """The archives of all patterns in their order. The first is asked for alone: a store that
+    cannot be reached is so once, and what it lists is there for the others."""
     from concurrent.futures import ThreadPoolExecutor
 
+    found = ask(patterns[0])
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return [archive for found in pool.map(ask, patterns) for archive in found]
+        return found + [archive for more in pool.map(ask, patterns[1:]) for archive in more]
 
 
 def opened(archive: Archive, at: At = unwatched) -> Bytes:

@@ -127,10 +127,9 @@ class Object:
 
     def _check(self) -> None:
         """Whether what was read in blocks is of one state."""
-        self._system.invalidate_cache()
         while True:
             try:
-                now = self._system.info(self._path)
+                now = self._system.info(self._path, refresh=True)
                 break
             except Exception as error:  # noqa: BLE001 each store has its own
                 self._patience.failed(f"{type(error).__name__}: {error}")
