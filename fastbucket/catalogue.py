@@ -72,6 +72,14 @@ class Archive:
     spool: str = ""
 
     @property
+    def identity(self) -> str:
+        """What files of the state are named after. An address that is signed has another query at
+        the next run, and is the same archive."""
+        if self.path.startswith(("http://", "https://")):
+            return f"{self.kind} {self.path.partition('?')[0]}"
+        return f"{self.kind} {self.path}"
+
+    @property
     def id_prefix(self) -> str:
         """What stands before the member key in an image_id, "" for a folder."""
         return "" if self.kind == "folder" else self.name

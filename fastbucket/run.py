@@ -25,6 +25,7 @@ from .progress import Progress, Silent
 from .recipe import Recipe, Resources
 from .report import Report
 from .sources import KINDS
+from .sources.address import is_remote
 from .sources.locate import archives as locate
 from .state import State
 
@@ -203,7 +204,11 @@ def _check_apart(
     """The output must not be scanned as a source by the next run."""
     own = out.resolve()
     for named in sources:
-        if Path(named).is_dir() and Path(named).resolve() in own.parents:
+        if (
+            not is_remote(os.fspath(named))
+            and Path(named).is_dir()
+            and Path(named).resolve() in own.parents
+        ):
             raise RunError(f"the output folder {out} lies in the source {named}")
     for archive in archives:
         if archive.state:  # remote

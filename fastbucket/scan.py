@@ -44,7 +44,7 @@ class ScanTask:
 
 
 def _catalogue_path(out: Path, archive: Archive) -> Path:
-    name = xxhash.xxh64_hexdigest(os.fsencode(f"{archive.kind} {archive.path}"))
+    name = xxhash.xxh64_hexdigest(os.fsencode(archive.identity))
     return out / STATE / "catalogue" / f"{name}.arrow"
 
 

@@ -51,7 +51,7 @@ def placed(archives: Sequence[Archive], out: Path) -> list[Archive]:
 
 
 def _name(archive: Archive) -> str:
-    return xxhash.xxh64_hexdigest(os.fsencode(archive.path))
+    return xxhash.xxh64_hexdigest(os.fsencode(archive.identity))
 
 
 def _folder(out: Path) -> Path:

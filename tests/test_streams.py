@@ -6,6 +6,7 @@ The measure is the export of the same tars from the local disk, byte for byte.
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import signal
 import subprocess
@@ -458,6 +459,13 @@ def test_names_of_archives():
     assert packing.archive_name("http://h/some.bin") == "some.bin"
 
 
+def test_secrets_are_not_published():
+    assert (
+        address.public("https://me:word@host:1/a/{0..3}.tar?key=1") == "https://host:1/a/{0..3}.tar"
+    )
+    assert address.public("s3://bucket/a@b.tar") == "s3://bucket/a@b.tar"
+
+
 def test_a_web_server_has_no_list():
     with pytest.raises(RunError, match="braces"):
         address.archives("http://127.0.0.1:9/*.tar", False)
@@ -527,10 +535,12 @@ def test_killed_in_the_scan_and_resumed(drawn, local, tmp_path):
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=20)
         stalls = False
-        fastbucket.export(sources, out, RECIPE, TWO)
+        signed = [f"{source}?signature={number}" for number, source in enumerate(sources)]
+        fastbucket.export(signed, out, RECIPE, TWO)
         names = sorted(path.name for path in drawn.paths)
         assert [name for name, _ in server.gets()] == sorted([*names, last])
     assert tree(out) == local
+    assert json.loads((out / "run.json").read_text())["sources"] == sources  # without signatures
 
 
 def test_a_source_that_changed_refuses_a_resume(drawn, tmp_path):

@@ -28,6 +28,13 @@ def is_remote(source: str) -> bool:
     return source.startswith(PIPE) or _SCHEME.match(source) is not None
 
 
+def public(source: str) -> str:
+    """An address without what may be a secret in it: its user and its query."""
+    scheme, _, rest = source.partition("?")[0].partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
 def archives(source: str, allow_pipe: bool) -> list[Archive]:
     """The archives of an address with braces and, where its store can list, wildcards. Raises
     RunError for what is not there, cannot be asked, or is not allowed."""

@@ -1,8 +1,8 @@
 """Exported samples against their sources: every source image read again, and its SHA-256 compared.
 
-A tar is read by the standard library, once, from front to back, be it a file or a stream;
-of a folder only the files that are asked for. Names in the JSON of a sample are looked up among the names that are there, and never
-opened as paths.
+A tar is read by the standard library, once, from front to back, be it a file or a stream; of a
+folder only the files that are asked for. Names in the JSON of a sample are looked up among the
+names that are there, and never opened as paths.
 """
 
 from __future__ import annotations
