@@ -164,8 +164,8 @@ def write_run(
 
     finish: seconds of the last phase so far. Sources are noted as they were named, relative to
     `out`: a folder that moves together with its sources still finds them. Commands, and the queries
-    of addresses, are left out: there may be secrets in them, and the folder is published. In ASCII: a path may
-    hold bytes that are no text.
+    of addresses, are left out: there may be secrets in them, and the folder is published. In ASCII:
+    a path may hold bytes that are no text.
     """
     base = os.path.abspath(out)
     named = [os.fspath(source) for source in sources]

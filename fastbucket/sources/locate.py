@@ -6,6 +6,7 @@ import glob
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from typing import TextIO
 
 from ..catalogue import Archive, text
@@ -141,9 +142,8 @@ def _tar(path: str) -> Archive:
         raise _unread(path, how)
     archive = Archive("stream" if how else "tar", path, name, "", size)
     if how:
-        stream = opened(archive)
-        block = _first(stream)
-        stream.close()
+        with closing(opened(archive)) as stream:
+            block = _first(stream)
     if not is_tar(block):
         hint = ""
         if path.rpartition(".")[2].lower() in IMAGES:

@@ -43,7 +43,11 @@ def Reader(archive: Archive) -> tar.Reader:
 def opened(archive: Archive, at: At = unwatched) -> Unpacked:
     """The tar in a stream, from its first byte on. Raises StreamError, then and later."""
     packed = address.opened(archive, at) if archive.state else _File(archive, at)
-    return Unpacked(packed, archive.path)
+    try:
+        return Unpacked(packed, archive.path)
+    except BaseException:
+        packed.close()
+        raise
 
 
 class _File:
