@@ -59,7 +59,9 @@ class Archive:
 
     `name` is the archive file name without .tar or .parquet, and the first part of an image_id;
     for a folder it is the folder's base name and no part of the image_id. `size` in bytes, 0 for a
-    folder.
+    folder and where nobody says it. Of a stream (`sources.stream`) `path` is its address; `state`
+    is what its server says of it (an ETag, ...), "" for local ones; `spool` is the local tar of
+    what a bucket may want of it.
     """
 
     kind: str
@@ -67,6 +69,16 @@ class Archive:
     name: str
     split: str
     size: int
+    state: str = ""
+    spool: str = ""
+
+    @property
+    def identity(self) -> str:
+        """What files of the state are named after. An address that is signed has another query at
+        the next run, and is the same archive."""
+        if self.path.startswith(("http://", "https://")):
+            return f"{self.kind} {self.path.partition('?')[0]}"
+        return f"{self.kind} {self.path}"
 
     @property
     def id_prefix(self) -> str:
@@ -112,13 +124,17 @@ class Catalogue:
     def __len__(self) -> int:
         return len(self.columns["width"])
 
+    def table(self) -> pa.Table:
+        """The columns as a table."""
+        return pa.table(
+            [pa.array(self.columns[name], type=kind) for name, kind in COLUMNS.items()],
+            names=list(COLUMNS),
+        )
+
     def write(self, path: Path, stamp: str, once: bool = False) -> None:
         """Write the file whole or not at all. `stamp` says which state of the source it is of.
         once: a file that another machine has put there meanwhile stays."""
-        table = pa.table(
-            [pa.array(self.columns[name], type=kind) for name, kind in COLUMNS.items()],
-            names=list(COLUMNS),
-        ).replace_schema_metadata(
+        table = self.table().replace_schema_metadata(
             {
                 "stamp": stamp,
                 "version": str(VERSION),

@@ -21,3 +21,7 @@ class SampleError(Exception):
 
 class RunError(Exception):
     """The run stops. The message names the thing at fault and says what to do about it."""
+
+
+class StreamError(RunError):
+    """One archive that is read as a stream cannot be had whole. The others are finished first."""

@@ -38,6 +38,8 @@ SUSPECTS = ("suspects.jsonl", "suspects.html")
 """What `suspects` found, and its page: of one export, and gone with it."""
 STATE = ".fastbucket"
 """Working state of an unfinished export, inside the output folder; gone when it is complete."""
+SPOOL = "spool"
+"""In the state: what streams hold for the buckets, as local tars; a folder, or a link to one."""
 WRITTEN_CARD = f"{STATE}/card.md"
 """The card that is being written, as we would have it: what an edited one is compared with by the
 next run, if this one ends before the manifest is there."""

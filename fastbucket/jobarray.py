@@ -12,6 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from . import spool
 from .engines import Engine
 from .errors import RunError
 from .format import MANIFEST, STATE, index_path, shard_path
@@ -21,6 +22,7 @@ from .progress import Progress
 from .recipe import Recipe, Resources
 from .report import BAD_INPUTS_SHOWN, BadInput, BucketCount, Report
 from .run import Job, Run, Sources, check_unchanged, limit_errors, make_shards, planned_errors
+from .sources.address import is_remote
 from .state import load, writing
 
 if TYPE_CHECKING:
@@ -57,7 +59,11 @@ def export_part(
         "parts": share.of,
         "licence": licence,
         "excluded": len(job.excluded),
-        "sources": [os.path.abspath(source) for source in job.sources if source != "-"],
+        "sources": [
+            source if is_remote(source) else os.path.abspath(source)
+            for source in (os.fspath(named) for named in job.sources)
+            if source != "-"
+        ],
     }
     with Joined(run.out, share) as state:
         done = state.join(job.export_id, run.recipe, job.stamps, job.whole_id, agreed)
@@ -111,8 +117,11 @@ def _planned(run: Run, job: Job, state: Joined, engine: Engine) -> Written:
     from .kernels import fit  # noqa: F401 the plan's kernel, loaded while the workers start
     from .scan import scan
 
+    spool.prepare(run.out, job.archives, run.resources.spool, run.progress.say, shared=True)
     with run.timed("scan"):
-        tables = scan(run.out, job.archives, job.stamps, engine, run.progress, state.part)
+        tables = scan(
+            run.out, job.archives, job.stamps, engine, run.progress, state.part, run.recipe
+        )
     with run.timed("plan"):
         found = planning.written(state.path, run.recipe)  # by another part, meanwhile
         if found is None:

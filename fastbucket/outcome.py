@@ -30,6 +30,7 @@ from .look import DTYPE
 from .recipe import Recipe
 from .records import Drop, Record
 from .report import BAD_INPUTS_SHOWN, BadInput, BucketCount, Report
+from .sources.address import PIPE, is_remote, public
 
 _BYTES_PER_PIXEL = 0.34
 """For the estimate of a plan: JPEG quality 95 of photos, mean over real ones at base 512."""
@@ -168,8 +169,9 @@ def write_run(
     """run.json: how fast this run was, and where it found its sources.
 
     finish: seconds of the last phase so far. Sources are noted as they were named, relative to
-    `out`: a folder that moves together with its sources still finds them. In ASCII: a path may
-    hold bytes that are no text.
+    `out`: a folder that moves together with its sources still finds them. Commands, and the queries
+    of addresses, are left out: there may be secrets in them, and the folder is published. In ASCII:
+    a path may hold bytes that are no text.
     """
     base = os.path.abspath(out)
     named = [os.fspath(source) for source in sources]
@@ -190,7 +192,11 @@ def write_run(
         "bytes_out": report.bytes_out,
         "phases": {k: round(v, 3) for k, v in {**report.seconds, "finish": finish}.items()},
         "stages": {stage: round(seconds, 3) for stage, seconds in report.stages.items()},
-        "sources": [os.path.relpath(os.path.abspath(s), base) for s in named if s != "-"],
+        "sources": [
+            public(s) if is_remote(s) else os.path.relpath(os.path.abspath(s), base)
+            for s in named
+            if s != "-" and not s.startswith(PIPE)
+        ],
     }
     commit.write_text(out / RUN, json.dumps(facts, indent=2) + "\n")
 

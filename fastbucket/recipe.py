@@ -305,6 +305,10 @@ class Resources:
         "",
         "With --engine ray: the cluster's address; else RAY_ADDRESS, or the one of this machine.",
     )
+    spool: str = _option(
+        "", "Folder for what fits of streamed sources, until the export is complete; else in OUT."
+    )
+    allow_pipe: bool = _option(False, "Let sources be pipe:COMMAND, which runs in a shell.")
 
     def __post_init__(self) -> None:
         if self.workers < 0:

@@ -44,6 +44,7 @@ class Report:
     captions: int = 0
     pruned: int = 0  # of the excluded, those taken out of the complete export
     bytes_in: int = 0  # of the kept samples' images, in their source
+    spooled: int = 0  # bytes of the local copies of what streams hold for the buckets
     bytes_out: int = 0  # of all shards; estimated in a dry run
     seconds: dict[str, float] = field(default_factory=dict)  # by phase
     stages: dict[str, float] = field(default_factory=dict)  # seconds of all workers, by stage

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import xxhash
 
+from . import spool
 from .catalogue import Archive
 from .commit import Fence
 from .engines import Engine, engine
@@ -24,6 +25,7 @@ from .progress import Progress, Silent
 from .recipe import Recipe, Resources
 from .report import Report
 from .sources import KINDS
+from .sources.address import is_remote
 from .sources.locate import archives as locate
 from .sources.remarks import remarks
 from .state import State, versions, writing
@@ -110,8 +112,9 @@ class Job:
 
             licences.check(licence)
         excluded = frozenset(exclude)
-        archives = locate(sources, splits)
+        archives = locate(sources, splits, allow_pipe=run.resources.allow_pipe)
         _check_apart(sources, archives, run.out)
+        archives = spool.placed(archives, run.out)
         for remark in remarks(archives, run.recipe.caption_field):
             run.progress.say(remark)
         listing = [KINDS[archive.kind].listing(archive) for archive in archives]
@@ -145,8 +148,8 @@ def export(
 ) -> Report:
     """Export `sources` into the folder `out`, or go on with an export that was interrupted there.
 
-    sources: tar files, folders, globs, braces, "-" for a list on stdin. splits: (name, pattern)
-    pairs. exclude: keys or image_ids that are dropped. licence: for the card, as on the Hub.
+    sources: tar files, folders, globs, braces, addresses, "-" for a list on stdin. splits: (name,
+    pattern) pairs. exclude: keys or image_ids that are dropped. licence: for the card, by its id.
     Raises RunError where the run cannot go on; what is wrong with a sample is in the report.
     """
     return _start(
@@ -210,12 +213,16 @@ def _work(run: Run, job: Job, state: State, dry: bool) -> Report:
         from .kernels import fit  # noqa: F401 the plan's kernel, loaded while the workers start
         from .scan import scan
 
+        spool.prepare(run.out, job.archives, run.resources.spool, run.progress.say)
         with run.timed("scan"):
-            tables = scan(run.out, job.archives, job.stamps, engine, run.progress)
+            tables = scan(
+                run.out, job.archives, job.stamps, engine, run.progress, recipe=run.recipe
+            )
+        spooled = spool.size(job.archives, run.progress.say)
         with run.timed("plan"):
             made = planning.make(job.archives, tables, run.recipe, job.excluded, run.progress)
         report = outcome.planned(run.out, made, tables, job.export_id, engine.workers)
-        report.seconds = run.seconds
+        report.seconds, report.spooled = run.seconds, spooled
         limit_errors(run, planned_errors(report), [])
         if dry:
             return report
@@ -251,9 +258,15 @@ def _check_apart(
     """The output must not be scanned as a source by the next run."""
     own = out.resolve()
     for named in sources:
-        if Path(named).is_dir() and Path(named).resolve() in own.parents:
+        if (
+            not is_remote(os.fspath(named))
+            and Path(named).is_dir()
+            and Path(named).resolve() in own.parents
+        ):
             raise RunError(f"the output folder {out} lies in the source {named}")
     for archive in archives:
+        if archive.state:  # remote
+            continue
         source = Path(archive.path).resolve()
         if own in (source, *source.parents):
             raise RunError(f"{archive.path} lies in the output folder {out}; choose another one")

@@ -11,19 +11,22 @@ from typing import Any
 import pyarrow as pa
 import xxhash
 
-from . import catalogue
+from . import catalogue, spool
 from .catalogue import Archive
 from .engines import Engine
-from .errors import RunError
+from .errors import RunError, StreamError
 from .format import STATE
 from .parts import Part
 from .progress import Progress, Reporter
+from .recipe import Recipe
 from .sources import KINDS
+
+_FAILED_SHOWN = 5
 
 
 class ScanTask:
     """A job: scan one archive and write its catalogue. Task: (archive, path, stamp); positions are
-    those of its images.
+    those of its images. Returns "", or why its stream cannot be had whole.
 
     Where other machines scan as well (there is a fence then) an archive that one of them has done
     meanwhile is left out.
@@ -31,22 +34,30 @@ class ScanTask:
 
     def __init__(self, setup: dict[str, Any]) -> None:
         self._shared = "fence" in setup
+        self._recipe = Recipe.from_json(setup.get("recipe", {}))
 
-    def __call__(self, task: tuple[Archive, Path, str], report: Reporter) -> None:
+    def __call__(self, task: tuple[Archive, Path, str], report: Reporter) -> str:
         archive, path, stamp = task
         if self._shared and path.exists():
-            if catalogue.read(path, stamp) is not None:
-                return
+            if _is_done(archive, catalogue.read(path, stamp), self._recipe):
+                return ""
             path.unlink(missing_ok=True)  # damaged, since the stamp is part of its name
-        found = KINDS[archive.kind].scan(archive, report.at)
+        if not archive.spool:
+            found = KINDS[archive.kind].scan(archive, report.at)
+        else:
+            try:
+                found = spool.take(archive, self._recipe, report.at)
+            except StreamError as error:
+                return str(error)
         report.at(None)
         found.write(path, stamp, once=self._shared)
+        return ""
 
 
 def _catalogue_path(out: Path, archive: Archive, stamp: str) -> Path:
     """The stamp is part of the name, so that a file is never replaced by one of another state: who
     has mapped it, on another machine it may be, goes on reading it."""
-    told = f"{archive.kind} {archive.path} {stamp} {catalogue.VERSION}"
+    told = f"{archive.identity} {stamp} {catalogue.VERSION}"
     name = xxhash.xxh64_hexdigest(os.fsencode(told))
     return out / STATE / "catalogue" / f"{name}.arrow"
 
@@ -56,6 +67,12 @@ def _describe(task: tuple[Archive, Path, str], position: int | None) -> str:
     return f"scan of {path}" if position is None else f"image {position} of {path}"
 
 
+def _is_done(archive: Archive, table: pa.Table | None, recipe: Recipe | None) -> bool:
+    if table is None or not archive.spool or recipe is None:
+        return table is not None
+    return spool.serves(archive, table, recipe)
+
+
 def scan(
     out: Path,
     archives: Sequence[Archive],
@@ -63,12 +80,15 @@ def scan(
     engine: Engine,
     progress: Progress,
     part: Part | None = None,
+    recipe: Recipe | None = None,
 ) -> list[pa.Table]:
     """The catalogue of every archive, scanned now or by an earlier run; mapped, not in memory.
 
     stamps: path of each archive -> the state that it must be of. part: others scan at the same
     time. It begins with its share and goes on with what is still missing then, in an order of its
-    own, so that parts that never start are not waited for and those that run rarely meet.
+    own, so that parts that never start are not waited for and those that run rarely meet. recipe:
+    that by which streams are spooled. Raises RunError, when all others are scanned, where a stream
+    cannot be had whole.
     """
     wanted = [stamps[archive.path] for archive in archives]
     paths = [
@@ -77,15 +97,22 @@ def scan(
     ]
     tasks = list(zip(archives, paths, wanted, strict=True))
     missing = [
-        at for at, (_, path, stamp) in enumerate(tasks) if catalogue.read(path, stamp) is None
+        at
+        for at, (archive, path, stamp) in enumerate(tasks)
+        if not _is_done(archive, catalogue.read(path, stamp), recipe)
     ]
     if part is not None:
         random.Random(part.number).shuffle(missing)
         missing.sort(key=part.owns, reverse=True)
     progress.phase("scan", len(missing), "archives")
     todo = [tasks[at] for at in missing]
-    for _ in engine.map("fastbucket.scan:ScanTask", todo, describe=_describe):
+    failed: list[str] = []
+    for _, failure in engine.map("fastbucket.scan:ScanTask", todo, describe=_describe):
         progress.advance(1)
+        failed += [failure] if failure else []
+    if failed:
+        more = f" (and {len(failed) - _FAILED_SHOWN} more)" if len(failed) > _FAILED_SHOWN else ""
+        raise RunError("\n".join(failed[:_FAILED_SHOWN]) + more)
     tables = [catalogue.read(path, stamp) for path, stamp in zip(paths, wanted, strict=True)]
     for archive, table in zip(archives, tables, strict=True):
         if table is None:

@@ -41,6 +41,7 @@ from .format import (
     META,
     REPORT,
     RUN,
+    SPOOL,
     STATE,
     SUSPECTS,
     UNFINISHED,
@@ -149,6 +150,8 @@ class State:
                     shutil.rmtree(inside) if inside.is_dir() else inside.unlink()
             elif folder.is_dir():
                 shutil.rmtree(folder)
+        if SPOOL not in keep:
+            self._remove_spool()
         for inside in self.path.iterdir():
             if inside.name not in ("lock", run.name, earlier.name, Path(WRITTEN_CARD).name, *keep):
                 shutil.rmtree(inside) if inside.is_dir() else inside.unlink()
@@ -219,7 +222,7 @@ class State:
         """Whether the unfinished export of run.json is this one; what has no shard is cleared."""
         begun = facts.get("export_id") and any(self.path.glob("shards/*.json"))
         if not begun:
-            self._clear(keep=("catalogue",))
+            self._clear(keep=("catalogue", SPOOL))
             return
         self.check_begun(facts, export_id, recipe, stamps)
 
@@ -328,10 +331,18 @@ class State:
             for path in folder.rglob(f".*{TEMPORARY}"):
                 path.unlink(missing_ok=True)
 
+    def _remove_spool(self) -> None:
+        """What a link leads to, and then the link: --spool may have put it on another disk."""
+        spool = self.path / SPOOL
+        if spool.is_symlink():
+            shutil.rmtree(spool.resolve(), ignore_errors=True)
+            spool.unlink()
+
     def remove(self) -> None:
         """The export is complete: the state has served. The lock goes last: until then nobody else
         can be at work here. Folders without content go too."""
         with suppress(OSError):  # the manifest is there: what stays here now is of no importance
+            self._remove_spool()
             for inside in self.path.iterdir():
                 if inside.is_dir():
                     shutil.rmtree(inside, ignore_errors=True)

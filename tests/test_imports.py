@@ -26,7 +26,7 @@ ORDER = (
     "manifest", "state",
     "stage", "parts", "card", "outcome",
     "stored", "thumbnails",
-    "scan", "run", "jobarray", "sinks", "repack", "captions", "pruning", "suspects",
+    "spool", "scan", "run", "jobarray", "sinks", "repack", "captions", "pruning", "suspects",
     "verification",
     "loader", "overview",
     "draw", "segments", "timm_tars", "drawn_source", "bench",

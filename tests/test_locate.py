@@ -118,8 +118,10 @@ def test_an_empty_tar_is_one(here):
         (b"short", "the file has 5 bytes"),
         (b"x" * 1000, "no tar header"),
         (TAR[:100] + b"x" + TAR[101:], "no tar header"),
-        (gzip.compress(TAR), "gzip archives are not supported"),
-        (b"\x28\xb5\x2f\xfd" + bytes(600), "zstd archives are not supported"),
+        (gzip.compress(b"x" * 1000), "no tar header (what its gzip data holds)"),
+        (gzip.compress(TAR)[:20], "its gzip data is damaged or ends early"),
+        (b"\x28\xb5\x2f\xfd" + bytes(600), "its zstd data is damaged or ends early"),
+        (b"PK\x03\x04" + bytes(600), "zip archives are not read"),
         (JPEG, "not a tar"),
     ],
 )
@@ -131,11 +133,11 @@ def test_what_is_no_tar(here, data, words):
 
 def test_what_is_missing_or_empty(here):
     put("empty/readme.md", data=b"hello")
-    put("packed/a.tar.gz", data=gzip.compress(TAR))
+    put("packed/a.zip", "packed/a.tar")
     assert "nowhere.tar does not exist" in fails("nowhere.tar")
     assert "none-*.tar matches nothing" in fails("none-*.tar")
     assert "neither tars nor images" in fails("empty")
-    assert "a.tar.gz: compressed archives are not supported" in fails("packed")
+    assert "a.zip: such archives are not read" in fails("packed")
 
 
 def test_a_single_image_says_what_to_do(here):
@@ -143,13 +145,14 @@ def test_a_single_image_says_what_to_do(here):
     assert "name the folder" in fails("a.jpg")
 
 
-@pytest.mark.parametrize(
-    "source",
-    ["https://host/a.tar", "pipe:curl -s x", "s3://bucket/{000..100}.tar", "hf://datasets/x"],
-)
-def test_what_is_not_local_yet(here, source):
-    assert "not supported yet" in fails(source)
-    assert source in fails(source)
+@pytest.mark.parametrize("suffix", [".tar.gz", ".tgz", ".tar"])
+def test_a_compressed_tar_is_a_stream_of_the_same_name(here, suffix):
+    put(f"x/some-train-0000{suffix}", data=gzip.compress(TAR))
+    put("x/readme.txt.gz", data=gzip.compress(b"hello"))
+    for named in ("x", f"x/some-train-0000{suffix}", "x/*train*"):
+        (archive,) = archives([named])
+        assert (archive.kind, archive.name, archive.split) == ("stream", "some-train-0000", "train")
+        assert archive.id_prefix == "some-train-0000"
 
 
 def test_two_archives_of_one_name(here):

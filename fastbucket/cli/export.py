@@ -94,6 +94,8 @@ def command(
     A SOURCE is a tar file, a Parquet file of images, a folder of either, a folder tree of images
     (with .txt and .json beside them), a glob, a name with braces, or - for a list of them on
     standard input. FILE.parquet#COLUMN names the column of the images where several could be it.
+    Compressed tars, http(s)://, s3://, gs://, hf:// and pipe:COMMAND are read once, and what fits
+    is spooled.
 
     \b
     Examples:
@@ -102,6 +104,7 @@ def command(
       fastbucket export tars/ out --split val='*-validation-*' --workers 16
       fastbucket export 'train-*.parquet' out --caption-field text
       fastbucket export tars/ again --recipe out/manifest.json
+      fastbucket export 'https://host/train-{0000..0123}.tar.gz' out --spool /scratch
       fastbucket export tars/ s3://bucket/photos-512 --work /fast/photos-512
       fastbucket export tars/ /shared/out --shards $SLURM_ARRAY_TASK_ID/16
       fastbucket export tars/ /shared/out --engine ray --address auto

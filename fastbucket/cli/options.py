@@ -44,6 +44,8 @@ def _type(field: Field[Any]) -> Any:
 
 def _shown(field: Field[Any]) -> str:
     assert field.default is not MISSING
+    if isinstance(field.default, bool):
+        return "on" if field.default else "off"
     if isinstance(field.default, tuple):
         return ",".join(map(str, field.default)) or "none"
     return str(field.default) if field.default != "" else "none"
@@ -59,6 +61,7 @@ def options(kind: type, names: Collection[str] = ()) -> Callable[[Command], Comm
                 f"--{field.name.replace('_', '-')}",
                 field.name,
                 type=_type(field),
+                is_flag=isinstance(field.default, bool),
                 default=None,  # None: not given, so that it does not override --recipe
                 help=f"{field.metadata['help']}  [default: {_shown(field)}]",
             )(command)

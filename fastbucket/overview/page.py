@@ -15,6 +15,7 @@ from .. import __version__, commit
 from ..errors import RunError
 from ..format import CAPTIONS, REPORT, UNFINISHED
 from ..progress import Progress, Silent
+from ..sources.address import is_remote
 from ..verification.manifest import load
 from . import contact, dropped, html, sections, sheets
 from .drops import of_drops
@@ -96,7 +97,9 @@ def gather(
         if (out / marker).is_file():
             wrong.insert(0, f"{work.capitalize()}: the manifest does not hold until then. "
                          f"Run fastbucket {command} again, and then this.")  # fmt: skip
-    known = [os.path.join(out, source) for source in run["sources"]] if run else []
+    # Pictures of what was dropped are not worth fetching terabytes again.
+    near = [source for source in run["sources"] if not is_remote(source)] if run else []
+    known = [os.path.join(out, source) for source in near]
     pictures, why = dropped.pictures(
         out, known_recipe(manifest), meta.dropped if meta else (),
         list(sources) or known, progress,

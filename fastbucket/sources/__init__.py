@@ -9,7 +9,7 @@ from typing import Protocol
 
 from ..catalogue import Archive, Catalogue
 from ..progress import At, unwatched
-from . import folder, parquet, script, tar
+from . import folder, parquet, script, stream, tar
 from .names import member_names
 
 __all__ = ["KINDS", "Kind", "Reader", "member_names"]
@@ -47,4 +47,10 @@ class Kind(Protocol):
     def Reader(self, archive: Archive) -> Reader: ...
 
 
-KINDS: dict[str, Kind] = {"tar": tar, "folder": folder, "parquet": parquet, "script": script}
+KINDS: dict[str, Kind] = {
+    "tar": tar,
+    "folder": folder,
+    "parquet": parquet,
+    "stream": stream,
+    "script": script,
+}

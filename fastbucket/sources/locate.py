@@ -6,6 +6,7 @@ import glob
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import TextIO
 
@@ -13,36 +14,33 @@ from ..catalogue import Archive, text
 from ..errors import RunError
 from ..kernels.suffixes import IMAGES
 from . import parquet, script
+from .address import archives as remote
+from .address import is_remote
 from .braces import braces
+from .packing import BLOCK, SUFFIXES, Unpacked, archive_name, is_tar, packing, why_no_tar
 from .splits import assign
+from .stream import opened
 from .tree import File, files
 
-_COMPRESSED = {
-    b"\x1f\x8b": "gzip",
-    b"BZh": "bzip2",
-    b"\xfd7zXZ\0": "xz",
-    b"\x28\xb5\x2f\xfd": "zstd",
-    b"\x04\x22\x4d\x18": "lz4",
-    b"PK\x03\x04": "zip",
-}
-_COMPRESSED_SUFFIXES = (".gz", ".tgz", ".bz2", ".tbz", ".xz", ".txz", ".zst", ".lz4", ".zip")
-_BLOCK = 512
+_UNREAD_SUFFIXES = (".zip", ".7z", ".rar")
+"""Names in a folder that say that it was meant to be unpacked."""
 
 
 def archives(
     sources: Sequence[str | os.PathLike[str]],
     splits: Sequence[tuple[str, str]] = (),
     stdin: TextIO | None = None,
+    allow_pipe: bool = False,
 ) -> list[Archive]:
     """The archives of these sources: by name within each argument, arguments in their order.
 
-    A file or folder that is named twice counts once. Raises RunError for whatever is missing, is
-    no tar, or cannot be told apart by its name.
+    A file or folder that is named twice counts once. allow_pipe: sources may be commands. Raises
+    RunError for whatever is missing, is no tar, or cannot be told apart by its name.
     """
     found: list[Archive] = []
     seen: set[str] = set()
     for source in _arguments(sources, stdin):
-        for archive in sorted(_expand(source), key=lambda a: (a.name, a.path)):
+        for archive in sorted(_expand(source, allow_pipe), key=lambda a: (a.name, a.path)):
             identity = os.path.realpath(archive.path)
             if identity not in seen:
                 seen.add(identity)
@@ -62,12 +60,15 @@ def _arguments(sources: Sequence[str | os.PathLike[str]], stdin: TextIO | None) 
             yield os.fspath(source)
 
 
-def _expand(source: str) -> Iterator[Archive]:
+def _expand(source: str, allow_pipe: bool) -> Iterator[Archive]:
     """The archives of one argument."""
-    _check_local(source)
+    if is_remote(source) and not os.path.exists(source):
+        yield from remote(source, allow_pipe)
+        return
     path, column = parquet.named(source)
     if column and not os.path.exists(source):
-        yield from (replace(found, path=f"{found.path}#{column}") for found in _expand(path))
+        named = _expand(path, allow_pipe)
+        yield from (replace(found, path=f"{found.path}#{column}") for found in named)
         return
     if os.path.exists(source):
         yield from _at(source)
@@ -85,15 +86,6 @@ def _expand(source: str) -> Iterator[Archive]:
             yield from _at(match)
 
 
-def _check_local(source: str) -> None:
-    scheme = source.partition(":")[0]
-    if "://" in source or scheme == "pipe":
-        raise RunError(
-            f"source {source}: {scheme}: is not supported yet. Download the tars to a local disk "
-            "first, and name them there."
-        )
-
-
 def _at(path: str) -> list[Archive]:
     """The archives at an existing path."""
     path = os.path.abspath(path)
@@ -109,10 +101,10 @@ def _at(path: str) -> list[Archive]:
 
 def _in_folder(path: str) -> list[Archive]:
     inside = files(path)
-    packed = [f.name for f in inside if os.fsdecode(f.name).lower().endswith(_COMPRESSED_SUFFIXES)]
+    packed = [f.name for f in inside if os.fsdecode(f.name).lower().endswith(_UNREAD_SUFFIXES)]
     if packed:
-        raise _compressed(os.path.join(path, os.fsdecode(packed[0])), "compressed")
-    tars = [f.name for f in inside if f.suffix == b"tar"]
+        raise _unread(os.path.join(path, os.fsdecode(packed[0])), "such")
+    tars = [f.name for f in inside if os.fsdecode(f.name).endswith(SUFFIXES)]
     suffixes = {suffix.encode() for suffix in IMAGES}
     images = sum(f.suffix.lower() in suffixes for f in inside)
     tables = [f.name for f in inside if f.suffix == b"parquet"]
@@ -167,48 +159,37 @@ def _script(path: str) -> Archive:
 def _tar(path: str) -> Archive:
     """The archive of a tar file, whose first block has been looked at."""
     with open(path, "rb") as file:
-        block = file.read(_BLOCK)
+        block = file.read(BLOCK)
         size = os.fstat(file.fileno()).st_size
-    for signature, name in _COMPRESSED.items():
-        if block.startswith(signature):
-            raise _compressed(path, name)
-    name = os.path.basename(path)
-    if not _is_tar(block):
+    name = archive_name(text(os.fsencode(path)))
+    how = packing(block)
+    if how == "zip":
+        raise _unread(path, how)
+    archive = Archive("stream" if how else "tar", path, name, "", size)
+    if how:
+        with closing(opened(archive)) as stream:
+            block = _first(stream)
+    if not is_tar(block):
         hint = ""
-        if name.rpartition(".")[2].lower() in IMAGES:
+        if path.rpartition(".")[2].lower() in IMAGES:
             hint = " A single image is no source: name the folder that it is in."
-        raise RunError(f"source {path}: not a tar: {_why(block)}.{hint}")
-    return Archive("tar", path, text(os.fsencode(name)).removesuffix(".tar"), "", size)
+        inside = f" (what its {how} data holds)" if how else ""
+        raise RunError(f"source {path}: not a tar: {why_no_tar(block)}{inside}.{hint}")
+    return archive
 
 
-def _compressed(path: str, how: str) -> RunError:
+def _first(stream: Unpacked) -> bytes:
+    """The first block of a tar."""
+    block = b""
+    while len(block) < BLOCK and (more := stream.read(BLOCK - len(block))):
+        block += more
+    return block
+
+
+def _unread(path: str, how: str) -> RunError:
     return RunError(
-        f"source {path}: {how} archives are not supported yet: a tar that is read at any offset "
-        "must be plain, and images hardly shrink. Unpack it to a .tar first."
+        f"source {path}: {how} archives are not read. Unpack it, and name what was in it."
     )
-
-
-def _is_tar(block: bytes) -> bool:
-    """Whether a first block is a header with a right checksum, or the end of an empty tar."""
-    if len(block) < _BLOCK:
-        return False
-    if not any(block):
-        return True
-    try:
-        stored = int(block[148:156].split(b"\0")[0].strip() or b"0", 8)
-    except ValueError:
-        return False
-    rest = block[:148] + b" " * 8 + block[156:]
-    signed = sum(rest) - 256 * sum(byte >= 128 for byte in rest)
-    return stored in (sum(rest), signed)
-
-
-def _why(block: bytes) -> str:
-    if not block:
-        return "the file is empty"
-    if len(block) < _BLOCK:
-        return f"the file has {len(block)} bytes, a header has {_BLOCK}"
-    return "its first 512 bytes are no tar header"
 
 
 def _check_names(found: Iterable[Archive]) -> None:

@@ -96,8 +96,8 @@ class _Walked:
                 (
                     rows[:n].copy(),
                     heads[:n].copy(),
-                    _binaries(keys, rows[:n, tarwalk.KEY_END]),
-                    _binaries(suffixes, rows[:n, tarwalk.SUFFIX_END]),
+                    binaries(keys, rows[:n, tarwalk.KEY_END]),
+                    binaries(suffixes, rows[:n, tarwalk.SUFFIX_END]),
                 )
             )
         all_rows, all_heads, all_keys, all_suffixes = zip(*batches, strict=True)
@@ -125,7 +125,7 @@ def _read_again(path: str, file: np.ndarray, failed: int) -> None:
         raise RunError(f"{path}: cannot be read at byte {at}: {failed} reads failed")
 
 
-def _binaries(blob: np.ndarray, ends: np.ndarray) -> pa.Array:
+def binaries(blob: np.ndarray, ends: np.ndarray) -> pa.Array:
     """The byte strings that stand end to end in `blob`, copied."""
     offsets = np.zeros(len(ends) + 1, np.int32)
     offsets[1:] = ends

@@ -1,6 +1,7 @@
 """Exported samples against their sources: every source image read again, and its SHA-256 compared.
 
-A tar is read by the standard library, a Parquet file by pyarrow, once, from front to back; of a
+A tar is read by the standard library, a Parquet file by pyarrow, once, from front to back, be it a
+file or a stream; of a
 folder only the files that are asked for. Names in the JSON of a sample are looked up among the
 names that are there, and never opened as paths.
 """
@@ -13,8 +14,9 @@ import json
 import os
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
 from ..errors import RunError
 from .findings import PATH_LIMIT, Findings, Problem
@@ -117,16 +119,36 @@ def _flaws(origin: Origin, size: int, opened: IO[bytes], archive: str) -> Iterat
 
 def _in_tar(path: str, wanted: dict[str, Any]) -> Iterator[tuple[str, int, IO[bytes]]]:
     """The wanted members of a tar, in its order: name, size and content."""
+    with tarfile.open(path, "r:", errors="surrogateescape") as tar:
+        yield from _members(tar, wanted)
+
+
+def _in_stream(path: str, wanted: dict[str, Any]) -> Iterator[tuple[str, int, IO[bytes]]]:
+    """The wanted members of a packed or remote tar."""
+    from ..sources.locate import archives
+    from ..sources.stream import opened
+
+    try:
+        (archive,) = archives([path])
+        with (
+            closing(opened(archive)) as stream,
+            tarfile.open(fileobj=cast(Any, stream), mode="r|", errors="surrogateescape") as tar,
+        ):
+            yield from _members(tar, wanted)
+    except RunError as error:
+        raise OSError(str(error)) from None
+
+
+def _members(tar: tarfile.TarFile, wanted: dict[str, Any]) -> Iterator[tuple[str, int, IO[bytes]]]:
     from ..catalogue import text
 
-    with tarfile.open(path, "r:", errors="surrogateescape") as tar:
-        while (info := tar.next()) is not None:
-            tar.members.clear()  # type: ignore[attr-defined]  # it would keep every member
-            name = text(info.name.encode("utf-8", "surrogateescape"))
-            if name in wanted and info.isreg() and not info.issparse():
-                content = tar.extractfile(info)
-                assert content is not None  # it is a regular file
-                yield name, info.size, content
+    while (info := tar.next()) is not None:
+        tar.members.clear()  # type: ignore[attr-defined]  # it would keep every member
+        name = text(info.name.encode("utf-8", "surrogateescape"))
+        if name in wanted and info.isreg() and not info.issparse():
+            content = tar.extractfile(info)
+            assert content is not None  # it is a regular file
+            yield name, info.size, content
 
 
 def _in_folder(path: str, wanted: dict[str, Any]) -> Iterator[tuple[str, int, IO[bytes]]]:
@@ -164,6 +186,7 @@ _CONTENTS: dict[str, Callable[[str, dict[str, Any]], Iterator[tuple[str, int, IO
     "tar": _in_tar,
     "folder": _in_folder,
     "parquet": _in_parquet,
+    "stream": _in_stream,
 }
 
 

@@ -1,0 +1,82 @@
+"""Archives that a shell command prints: pipe:cmd, in webdataset's notation.
+
+Not by webdataset's own opener: that takes an end of file for the end of the tar when the command
+has not yet ended (so that its exit code is never seen), and takes 141 (SIGPIPE) for success. A
+command is not run again by itself: it knows best how to try again (curl --retry).
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from contextlib import suppress
+
+from ..catalogue import Archive
+from ..errors import RunError, StreamError
+from ..progress import GOING_ON, At, unwatched
+from .address import PIPE
+from .packing import archive_in
+
+_GRACE = 600.0
+"""Seconds that a command may take to end when it has closed its output."""
+
+
+def archive(address: str) -> Archive:
+    """The archive that a command prints. Raises RunError where the command names none."""
+    name = archive_in(address.removeprefix(PIPE))
+    if not name:
+        raise RunError(
+            f"source {address}: names no .tar, and the name is part of every image_id. Put it into "
+            f"a comment of the shell: {address} # NAME.tar"
+        )
+    return Archive("stream", address, name, "", 0, "command")
+
+
+class Output:
+    """What a command prints; see `packing.Bytes`. Its end is no proof that it is whole."""
+
+    whole = False
+
+    def __init__(self, archive: Archive, at: At = unwatched) -> None:
+        self._address, self._at = archive.path, at
+        self._process = subprocess.Popen(
+            archive.path.removeprefix(PIPE),
+            shell=True,  # that is what pipe: means, and --allow-pipe allows
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+        )
+        assert self._process.stdout is not None
+        self._printed = self._process.stdout
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes; none at the end only. Raises StreamError where the command fails."""
+        self._at(GOING_ON)
+        data = self._printed.read(size)
+        if not data:
+            self._check()
+        return data
+
+    def close(self) -> None:
+        self._printed.close()
+        if self._process.poll() is None:
+            self._process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(1.0)
+
+    def _check(self) -> None:
+        try:
+            code = self._process.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            raise StreamError(
+                f"{self._address}: the command has closed its output and does not end"
+            ) from None
+        if code:
+            how = f"exit code {code}"
+            if code < 0:
+                how = f"signal {-code}"
+                with suppress(ValueError):
+                    how = f"signal {-code} ({signal.Signals(-code).name})"
+            raise StreamError(
+                f"{self._address}: the command ended with {how}. See what it says when it is run "
+                "by hand; the same command goes on with the archives that are missing"
+            )
