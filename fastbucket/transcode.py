@@ -82,8 +82,8 @@ class Transcoder:
         """Transcode (bytes, image_id) pairs on several threads; the results in their order.
 
         A SampleError is a result here, and not raised: the others go on. A few images a thread are
-        taken ahead. Resizing, decoding and hashing run beside one another; encoding does not,
-        since Pillow holds the interpreter's lock.
+        taken ahead. Decoding, resizing and encoding hold no lock of the interpreter, so they run
+        beside one another.
         """
 
         def make() -> Callable[[tuple[bytes | memoryview, str]], Transcoded | SampleError]:
