@@ -49,7 +49,7 @@ NATIVE = {
     },
     "click": {"cli"},
     "httpx": {"captions.client"},
-    "fsspec": {"sinks.objects"},
+    "fsspec": {"sinks.objects", "sources.store"},
     "huggingface_hub": {"sinks.hub"},
     "rich": {"cli", "progress"},
     "multiprocessing": {"engines"},

@@ -80,8 +80,9 @@ class SourceCheck:
         why = ""
         try:
             for member, size, opened in contents(task.kind, task.path, wanted):
+                sha256 = _sha256(opened)
                 for path, origin in wanted[member]:
-                    for flaw in _flaws(origin, size, opened, task.name):
+                    for flaw in _flaws(origin, size, sha256, task.name):
                         found.add(path, f"{origin.key}.json", flaw)
                     read += 1
                 del wanted[member]  # only now: what fails on the way stays, and is named below
@@ -104,16 +105,18 @@ class SourceCheck:
         return SourceFacts(read, found.problems, found.more)
 
 
-def _flaws(origin: Origin, size: int, opened: IO[bytes], archive: str) -> Iterator[str]:
+def _sha256(opened: IO[bytes]) -> str:
+    state = hashlib.sha256()
+    while data := opened.read(_READ):
+        state.update(data)
+    return state.hexdigest()
+
+
+def _flaws(origin: Origin, size: int, sha256: str, archive: str) -> Iterator[str]:
     if size != origin.size:
         there = f"is of {size} bytes in {archive}"
         yield f"source_bytes is {origin.size}, and {origin.member!r} {there}"
-        return
-    state = hashlib.sha256()
-    opened.seek(0)
-    while data := opened.read(_READ):
-        state.update(data)
-    if state.hexdigest() != origin.sha256:
+    elif sha256 != origin.sha256:
         yield f"source_sha256 is not that of {origin.member!r} in {archive}"
 
 
