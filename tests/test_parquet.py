@@ -527,7 +527,7 @@ def test_what_is_kept_in_memory_is_bounded(tmp_path, monkeypatch, dictionary):
     )  # fmt: skip
     cache = parquet._Cache()
     monkeypatch.setattr(parquet, "_cache", cache)
-    monkeypatch.setattr(parquet, "_CACHE", 20_000)
+    monkeypatch.setattr(parquet, "_CACHE", 60_000)
     largest, made = [0], cache.get
 
     def get(key, make):
@@ -539,4 +539,4 @@ def test_what_is_kept_in_memory_is_bounded(tmp_path, monkeypatch, dictionary):
 
     monkeypatch.setattr(cache, "get", get)
     assert read(path, scan(path)) == JPEGS * 3
-    assert 5_000 < largest[0] <= 20_000
+    assert 20_000 < largest[0] <= 60_000

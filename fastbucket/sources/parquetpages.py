@@ -128,7 +128,7 @@ def _page(chunk: Chunk, at: int, read: Read) -> Page:
                 raise Damaged(f"no page header at byte {at}") from error
             size *= 16
     kind: Any = fields.get(1)
-    own: Any = fields.get(_OWN[kind]) if kind in _OWN else None
+    own: Any = fields.get(_OWN.get(kind, 0)) if isinstance(kind, int) else None
 
     def number(of: Any, field: int) -> int:
         value = of.get(field) if isinstance(of, dict) else None
