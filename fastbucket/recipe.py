@@ -188,9 +188,15 @@ class Recipe:
 
     def _settle_bases(self) -> None:
         """base_resolutions ascending, each once, and empty for one alone."""
-        several = tuple(sorted(set(self.base_resolutions)))
-        if not several:
+        if not self.base_resolutions:
             return
+        low, high = next((low, high) for name, low, high in _RANGES if name == "base_resolution")
+        several = tuple(sorted(set(self.base_resolutions), key=str))
+        if not all(type(base) is int and low <= base <= high for base in several):
+            raise RunError(f"base_resolutions: {several} are not all between {low} and {high}")
+        several = tuple(sorted(several))
+        if len(several) > _MOST_BASES:
+            raise RunError(f"base_resolutions: {len(several)}, at most {_MOST_BASES} are allowed")
         if self.base_resolution not in (_ONE_BASE, several[-1]):
             raise RunError(
                 f"base_resolution: {self.base_resolution} beside base_resolutions "
@@ -200,9 +206,6 @@ class Recipe:
         object.__setattr__(self, "base_resolutions", several if len(several) > 1 else ())
         if len(several) == 1:
             return
-        low, high = next((low, high) for name, low, high in _RANGES if name == "base_resolution")
-        if several[0] < low or several[-1] > high:
-            raise RunError(f"base_resolutions: {several} are not all between {low} and {high}")
         if self.min_bucket:
             raise RunError("min_bucket: only with one base_resolution, not with several")
         if self.image_mode == IMAGE_MODES[1]:
@@ -252,6 +255,9 @@ class Recipe:
         mine, theirs = self._values(), other._values()
         return [f"{k}: {mine[k]} -> {theirs[k]}" for k in mine if mine[k] != theirs[k]]
 
+
+_MOST_BASES = 16
+"""A task has a shard open for each, and a plan counts buckets of all of them in 16 bits."""
 
 _ONE_BASE: int = Recipe.base_resolution
 """The default: whoever names several bases has not named this one."""

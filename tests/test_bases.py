@@ -364,6 +364,10 @@ def test_recipe():
         Recipe(base_resolutions=(512, 768), image_mode="passthrough_jpeg")
     with pytest.raises(RunError, match="not all between 32 and 8192"):
         Recipe(base_resolutions=(16, 768))
+    with pytest.raises(RunError, match="not all between 32 and 8192"):
+        Recipe.from_json({"base_resolutions": ["512", 768]})
+    with pytest.raises(RunError, match="17, at most 16"):
+        Recipe(base_resolutions=tuple(range(64, 81)))
 
 
 def test_an_export_of_one_base_is_what_it_was(drawn_export):

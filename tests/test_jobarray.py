@@ -395,7 +395,7 @@ def wait(*paths):
 commit.move = wait
 for number in range(len(task._shards)):
     try:
-        task(number, Report())
+        task([number], Report())
     except RunError as error:
         assert "not wanted any more" in str(error) or "cannot write" in str(error), error
     else:
