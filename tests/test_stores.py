@@ -25,7 +25,7 @@ import sys
 from moto.server import ThreadedMotoServer
 server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
 server.start()
-print(server.get_host_and_port()[1], flush=True)
+print("\\nport", server.get_host_and_port()[1], flush=True)
 sys.stdin.read()
 """
 
@@ -45,14 +45,15 @@ class Bucket:
         self.url = url
 
     def put(self, key: str, data: bytes = b"") -> None:
-        request = urllib.request.Request(f"{self.url}/{key}", data, method="PUT")
+        kind = {"Content-Type": "application/octet-stream"}
+        request = urllib.request.Request(f"{self.url}/{key}", data, kind, method="PUT")
         with urllib.request.urlopen(request, timeout=30) as answer:
             assert answer.status == 200
 
 
 @pytest.fixture(scope="module")
 def bucket(drawn):
-    """With the drawn tars: one as it is, one in a folder, one packed."""
+    """With the drawn tars, in a folder."""
     pytest.importorskip("moto.server", reason="moto[server] is absent: pip install '.[test]'")
     pytest.importorskip("s3fs", reason="the extra `remote` is absent")
     with subprocess.Popen(
@@ -63,7 +64,8 @@ def bucket(drawn):
         text=True,
     ) as server:
         assert server.stdout is not None
-        url = f"http://127.0.0.1:{int(server.stdout.readline())}"
+        port = next(line.split()[1] for line in server.stdout if line.startswith("port "))
+        url = f"http://127.0.0.1:{port}"
         Bucket(url).put("tars")
         bucket = Bucket(f"{url}/tars")
         for path in drawn.paths:
@@ -75,8 +77,7 @@ def bucket(drawn):
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         yield bucket
         patch.undo()
-        assert server.stdin is not None
-        server.stdin.close()
+        server.kill()
 
 
 def test_from_s3_by_braces(bucket, drawn, drawn_export, tmp_path):
