@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import threading
+import urllib.parse
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -63,21 +64,22 @@ def bucket(drawn):
         stderr=subprocess.DEVNULL,
         text=True,
     ) as server:
-        assert server.stdout is not None
-        port = next(line.split()[1] for line in server.stdout if line.startswith("port "))
-        url = f"http://127.0.0.1:{port}"
-        Bucket(url).put("tars")
-        bucket = Bucket(f"{url}/tars")
-        for path in drawn.paths:
-            bucket.put(f"in/{path.name}", path.read_bytes())
-        patch = pytest.MonkeyPatch()
-        patch.setenv("AWS_ENDPOINT_URL", url)
-        patch.setenv("AWS_ACCESS_KEY_ID", "nobody")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        yield bucket
-        patch.undo()
-        server.kill()
+        try:
+            assert server.stdout is not None
+            port = next(line.split()[1] for line in server.stdout if line.startswith("port "))
+            url = f"http://127.0.0.1:{port}"
+            Bucket(url).put("tars")
+            bucket = Bucket(f"{url}/tars")
+            for path in drawn.paths:
+                bucket.put(f"in/{path.name}", path.read_bytes())
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("AWS_ENDPOINT_URL", url)
+                patch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+                patch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
+                patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+                yield bucket
+        finally:
+            server.kill()
 
 
 def test_from_s3_by_braces(bucket, drawn, drawn_export, tmp_path):
@@ -178,8 +180,9 @@ class Hub(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.asked.append(self.path)
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or "{}")
-        self._json([self._facts(path) for path in asked["paths"] if path in self.files])
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        paths = urllib.parse.parse_qs(body)["paths"]
+        self._json([self._facts(path) for path in paths if path in self.files])
 
 
 def test_from_a_hub_on_loopback(drawn, drawn_export, tmp_path, monkeypatch):
