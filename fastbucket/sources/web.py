@@ -5,8 +5,8 @@ was there already is read again and thrown away. webdataset's opener is curl beh
 hangs with a server that stalls, writes the beginning again in the middle of a tar where curl
 retries, and loading it costs a worker 3 s (it imports torch).
 
-Nor does it pay to walk the headers by ranges and leave out what is not wanted: see docs/sources.md
-for both figures.
+Nor does it pay to walk the headers by ranges and leave out what is not wanted: at 100 KiB a sample,
+9 % of them wanted, 5.9 times as long with no latency, 40 times with 5 ms; docs/sources.md.
 """
 
 from __future__ import annotations
