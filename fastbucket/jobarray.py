@@ -175,8 +175,8 @@ def merge(out: str | os.PathLike[str], *, progress: Progress | None = None) -> R
     """
     folder = Path(out)
     agreed = parts_facts(folder)
-    if agreed is None:
-        return _without_parts(folder)
+    if agreed is None or (folder / MANIFEST).is_file():
+        return _done(folder)
     with Merging(folder) as state, writing(folder):
         run_facts = load(state.path / "run.json")
         recipe = Recipe.from_json(run_facts["recipe"])
@@ -188,17 +188,21 @@ def merge(out: str | os.PathLike[str], *, progress: Progress | None = None) -> R
     return report
 
 
-def _without_parts(out: Path) -> Report:
+def _done(out: Path) -> Report:
+    """The report of an export that is complete already, or was until its state was removed."""
     from . import manifest, outcome
     from .state import check_finished
 
-    if (out / MANIFEST).is_file():
-        check_finished(out)
-        return outcome.complete(out, manifest.read(out, "merge completes"))
-    raise RunError(
-        f"{out} holds no parts of an export (fastbucket export SOURCE... {out} --shards 1/16 makes "
-        "one)"
-    )
+    if not (out / MANIFEST).is_file():
+        raise RunError(
+            f"{out} holds no parts of an export (fastbucket export SOURCE... {out} --shards 1/16 "
+            "makes one)"
+        )
+    check_finished(out)
+    facts = manifest.read(out, "merge completes")
+    with Merging(out) as state:
+        state.remove()
+    return outcome.complete(out, facts)
 
 
 def _merged(

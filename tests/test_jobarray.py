@@ -20,8 +20,12 @@ import pytest
 
 import fastbucket
 from fastbucket import Recipe, Resources, RunError, engines, fill, manifest, planning, scan
+<<<<<<< HEAD
 from fastbucket.format import STATE
 from fastbucket.parts import Part
+=======
+from fastbucket.parts import Merging, Part
+>>>>>>> cluster
 
 RECIPE = Recipe.from_json(gaps.RECIPE)
 ONE = Resources(workers=1)
@@ -231,6 +235,24 @@ def test_a_merge_that_is_interrupted_is_repeated(
     assert crashes.tree(out) == whole
     assert fastbucket.merge(out).status == "already complete"
     assert part(source, out, "2/3").status == "already complete"
+    assert crashes.tree(out) == whole
+
+
+def test_a_merge_that_ended_while_it_removed_the_state(source, whole, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    for number in (1, 2, 3):
+        part(source, out, f"{number}/3")
+
+    def stop(self) -> None:
+        shutil.rmtree(self.path / "shards")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Merging, "remove", stop)
+        with pytest.raises(KeyboardInterrupt):
+            fastbucket.merge(out)
+    assert (out / ".fastbucket" / "parts.json").exists()
+    assert fastbucket.merge(out).status == "already complete"
     assert crashes.tree(out) == whole
 
 
