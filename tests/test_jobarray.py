@@ -20,12 +20,8 @@ import pytest
 
 import fastbucket
 from fastbucket import Recipe, Resources, RunError, engines, fill, manifest, planning, scan
-<<<<<<< HEAD
 from fastbucket.format import STATE
-from fastbucket.parts import Part
-=======
 from fastbucket.parts import Merging, Part
->>>>>>> cluster
 
 RECIPE = Recipe.from_json(gaps.RECIPE)
 ONE = Resources(workers=1)
