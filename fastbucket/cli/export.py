@@ -111,13 +111,14 @@ def command(
     made, used = recipe(fields, recipe_file), resources(fields)
     pushed = None
     with progress:
+        folder = sinks.folder(out, work)
         if dry_run:
-            report = run.plan(sources, sinks.folder(out, work), made, used, **call)
+            report = run.plan(sources, folder, made, used, **call)
         elif sinks.is_url(out):
             call |= {"licence": licence, "work": work}
             report, pushed = sinks.export(sources, out, made, used, **call)
         else:
-            report = run.export(sources, out, made, used, licence=licence, **call)
+            report = run.export(sources, folder, made, used, licence=licence, **call)
     if as_json:
         more = {"push": pushed.to_json()} if pushed else {}
         click.echo(json.dumps(report.to_json() | more, ensure_ascii=False, indent=2))
