@@ -131,19 +131,21 @@ def command(
     made, used = recipe(fields, recipe_file), resources(fields)
     pushed = None
     with progress:
+        folder = sinks.folder(out, work)
         if part:
             from .. import jobarray
 
-            report = jobarray.export_part(sources, out, part, made, used, licence=licence, **call)
+            report = jobarray.export_part(
+                sources, folder, part, made, used, licence=licence, **call
+            )
         elif dry_run:
-            folder = sinks.folder(out, work)
             report = run.plan(sources, folder, made, used, overwrite=overwrite, **call)
         elif sinks.is_url(out):
             call |= {"overwrite": overwrite, "licence": licence, "work": work}
             report, pushed = sinks.export(sources, out, made, used, **call)
         else:
             call |= {"overwrite": overwrite, "licence": licence}
-            report = run.export(sources, out, made, used, **call)
+            report = run.export(sources, folder, made, used, **call)
     if as_json:
         more = {"push": pushed.to_json()} if pushed else {}
         click.echo(json.dumps(report.to_json() | more, ensure_ascii=False, indent=2))

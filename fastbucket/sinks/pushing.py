@@ -112,23 +112,22 @@ class _Push:
         todo = self._todo(there)
         if not (dry_run or replace):
             self._refuse(there)
+        *files, last = self._files
+        if (todo or report.stale) and last not in todo:
+            todo.append(last)  # it goes first and comes last, whatever changes
         report.sent, report.sent_bytes = len(todo), sum(file.bytes for file in todo)
-        if dry_run or not (todo or report.stale):
+        if dry_run or not todo:
             report.status = "planned" if dry_run else "already complete"
             self._ledger.begun = False
             return report
         self._ledger.begin()
-        *files, last = self._files
         if MANIFEST in there:  # until the end nothing there looks complete
             self._sink.remove([MANIFEST])
         meter = _Meter(self._progress, report.sent_bytes)
-        wanted = {file.path for file in todo}
-        self._send([file for file in files if file.path in wanted], meter)
+        self._send(todo[:-1], meter)
         self._sink.remove(report.stale)
         self._confirm(files)
         self._send([last], meter)
-        if last.path not in wanted:
-            report.sent, report.sent_bytes = report.sent + 1, report.sent_bytes + last.bytes
         self._ledger.begun = False  # it has served
         return report
 

@@ -14,6 +14,7 @@ from ..progress import Progress, Silent
 from ..recipe import Recipe, Resources
 from ..report import Report
 from .destination import is_url, opened
+from .files import is_ours
 from .pushing import AT_ONCE, Pushed, push
 
 
@@ -56,11 +57,11 @@ def export(
     """
     progress = progress or Silent()
     place = folder(url, work)
-    sink = opened(url, place / "unused", 1, False)
-    if MANIFEST in sink.listing() and not overwrite and not (place / MANIFEST).is_file():
+    there = opened(url, place / "unused", 1, False).listing()
+    if not overwrite and not (place / MANIFEST).is_file() and any(map(is_ours, there)):
         raise RunError(
-            f"{url} holds a complete export, and {place} none to compare it with. --overwrite "
-            "makes one to take its place; or choose another place"
+            f"{url} holds an export, or part of one, and {place} none to compare it with. "
+            "--overwrite makes one to take its place; or choose another place"
         )
     report = run.export(
         sources,
