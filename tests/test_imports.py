@@ -47,6 +47,7 @@ NATIVE = {
     },
     "click": {"cli"},
     "httpx": {"captions.client"},
+    "fsspec": {"sources.store"},
     "rich": {"cli", "progress"},
     "multiprocessing": {"engines"},
     "webdataset": {"loader"},
@@ -58,6 +59,7 @@ NATIVE = {
 HEAVY = (
     "numba", "numpy", "pyvips", "simplejpeg", "pyarrow", "rich", "webdataset", "PIL", "torch",
     "datasets", "httpx", "yaml", "multiprocessing", "llvmlite", "cffi",
+    "fsspec",
 )  # fmt: skip
 
 
