@@ -519,6 +519,29 @@ def test_a_row_that_is_not_as_the_scan_found_it(tmp_path):
         read(path, found)
 
 
+def test_a_large_dictionary_is_unpacked_once(tmp_path, monkeypatch):
+    """Beside the page that speaks of it and the columns beside the image, whatever the bound is."""
+    table = pa.table({"image": JPEGS, "text": ["x"] * len(JPEGS)})
+    pq.write_table(table, tmp_path / "a.parquet", compression="snappy", row_group_size=20)
+    found = scan(tmp_path / "a.parquet")
+    monkeypatch.setattr(parquet, "_cache", parquet._Cache())
+    monkeypatch.setattr(parquet, "_CACHE", 30_000)
+    calls, unpack = [], parquetpages._memory
+    monkeypatch.setattr(
+        parquetpages, "_memory", lambda page, read: calls.append(page.at) or unpack(page, read)
+    )
+    (archive,) = archives([tmp_path / "a.parquet"])
+    reader, into = parquet.Reader(archive), bytearray()
+    for row in range(len(JPEGS)):
+        for part in ("image", "json"):
+            offset, size = (
+                int(found.columns[f"{part}_{what}"][row]) for what in ("offset", "size")
+            )
+            assert len(reader.read(b"x", offset, size, into)) == size
+    reader.close()
+    assert len(calls) == len(set(calls)) == 4  # a dictionary and a page in each of two row groups
+
+
 @pytest.mark.parametrize("dictionary", [False, True])
 def test_what_is_kept_in_memory_is_bounded(tmp_path, monkeypatch, dictionary):
     path = write(

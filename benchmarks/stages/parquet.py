@@ -19,8 +19,6 @@ from ..options import Options, parse
 COPIES, QUICK_COPIES = 9, 0
 ROUNDS = 5
 EVERY = {"all images": 1, "every 11th": 11}
-REPEATS = 3
-"""Of a reading, as one alone is short."""
 
 LAYOUTS: dict[str, dict[str, Any]] = {
     "Parquet as datasets writes it": {
@@ -81,18 +79,16 @@ def read(paths: list[str]) -> dict[str, float]:
     times = {"scan": 1e6 * scanned / samples}
     for metric, step in EVERY.items():
         taken, into, start = 0, bytearray(), time.process_time()
-        for _ in range(REPEATS):
-            for archive, catalogue in zip(found, catalogues, strict=True):
-                columns = [
-                    catalogue.columns[name][::step].tolist()
-                    for name in ("image_offset", "image_size")
-                ]
-                name = member_names(b"x", b"jpg")["image"]
-                reader = kind.Reader(archive)
-                for offset, size in zip(*columns, strict=True):
-                    assert len(reader.read(name, offset, size, into)) == size
-                    taken += 1
-                reader.close()
+        for archive, catalogue in zip(found, catalogues, strict=True):
+            columns = [
+                catalogue.columns[name][::step].tolist() for name in ("image_offset", "image_size")
+            ]
+            name = member_names(b"x", b"jpg")["image"]
+            reader = kind.Reader(archive)
+            for offset, size in zip(*columns, strict=True):
+                assert len(reader.read(name, offset, size, into)) == size
+                taken += 1
+            reader.close()
         times[metric] = 1e6 * (time.process_time() - start) / taken
     return times
 
