@@ -9,6 +9,7 @@ duplicates to find in a stream, and `carry: auto` looks at one sample, not at th
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from collections import Counter
@@ -27,6 +28,7 @@ from .sidecar import decide, json_object
 from .sources.probe import probe
 from .sources.splits import WORD
 from .stopwatch import Stopwatch
+from .tar import Headers
 from .task import ShardTask
 from .threads import ordered
 from .transcode import Transcoder
@@ -89,6 +91,7 @@ class _InMemory(ShardTask):
         self._recipe = recipe
         self._stopwatch = Stopwatch()
         self._transcoder = Transcoder(recipe, self._stopwatch)
+        self._headers = Headers(recipe.mtime)
         self._side = bytearray()
         self._image = bytearray()
 
@@ -125,7 +128,7 @@ class _InMemory(ShardTask):
         word = WORD.search(name)
         self._archives = [Archive("tar", url, name, word[0].lower() if word else "", 0)]
         self._carried = decide(self._recipe.carry, [json_object(row["members"]["json"])])
-        made = self._samples(row, [bucket])[0]
+        made = self._samples(row, [bucket], _hashed)[0]
         if not made.captioned and self._recipe.missing_caption_policy == "drop":
             raise SampleError("no_caption", "it has no caption")
         members = dict(zip(MEMBERS, made.members, strict=True))
@@ -133,6 +136,11 @@ class _InMemory(ShardTask):
 
     def _read(self, row: dict[str, Any], part: str, into: bytearray) -> memoryview:
         return memoryview(row["members"][part])
+
+
+def _hashed(key: str, jpeg: bytes, source: memoryview, headers: Headers) -> str:
+    """Where no shard grows there is nothing to hash beside a source."""
+    return hashlib.sha256(source).hexdigest()
 
 
 def image_suffix(sample: Sample) -> str:

@@ -10,7 +10,8 @@ from time import perf_counter_ns
 
 STAGES = ("read", "decode", "resize", "look", "chroma", "encode", "hash", "json", "write")
 """In the order of a sample's way. look: its perceptual hash and statistics; hash: SHA-256 of the
-source; write: tar headers, SHA-256 of the shard, vectored writes, commit."""
+source, and with it of the image in the shard; write: tar headers, SHA-256 of the rest of the shard,
+vectored writes, commit."""
 
 
 class Stopwatch:

@@ -53,10 +53,11 @@ class Headers:
             )
         )
 
-    def sample(self, key: str, members: Sequence[bytes]) -> list[bytes]:
-        """Header, content and padding of a sample's members, in the order of format.MEMBERS."""
+    def sample(self, key: str, members: Sequence[bytes], first: int = 0) -> list[bytes]:
+        """Header, content and padding of a sample's members, in the order of format.MEMBERS; from
+        the `first` of them on."""
         blocks: list[bytes] = []
-        for suffix, content in zip(MEMBERS, members, strict=True):
+        for suffix, content in list(zip(MEMBERS, members, strict=True))[first:]:
             blocks += self.member(key, suffix, content)
         return blocks
 

@@ -9,11 +9,10 @@ made again, and comes out the same.
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +26,7 @@ from .errors import SampleError
 from .format import (
     CAPTION_SOURCE,
     CAPTION_SOURCE_ID,
+    MEMBERS,
     MISSING_NUMBER,
     MISSING_TEXT,
     STATE,
@@ -55,6 +55,10 @@ _PROGRESS_SECONDS = 0.2
 _LOOK = struct.Struct("<Q5h")
 assert _LOOK.size == DTYPE.itemsize
 
+_PAIRED = 64
+"""Samples from which on a shard loads the kernel that hashes a source beside its image: it takes as
+long to load as it saves on some hundred."""
+
 _OPEN_SOURCES = 64
 """Source archives a worker keeps open; a bucket's samples come from nearly all of them in turn."""
 
@@ -82,6 +86,17 @@ class _Part:
         self._entries: list[index.Entry] = []
         self._looks = bytearray()
         self._captions = 0
+        self._begun = False  # the image of the next sample is there
+
+    def begin(self, key: str, jpeg: bytes, source: memoryview, headers: Headers) -> str:
+        """Take the image of the sample that is added next, and hash its source beside it, which
+        costs less than to hash both. Returns the SHA-256 of the source, in hex."""
+        header, content, padding = headers.member(key, MEMBERS[0], jpeg)
+        self._file.add([header])
+        sha256 = self._file.add_beside(content, source)
+        self._file.add([padding])
+        self._begun = True
+        return sha256
 
     def drop(self, position: int, error: SampleError) -> None:
         self._drops.append(Drop(position, error.reason, error.detail))
@@ -90,7 +105,9 @@ class _Part:
         self._captions += sample.captioned
         self._kept.append(position)
         self._looks += _LOOK.pack(*sample.look)
-        self._ends.append(self._file.add(headers.sample(sample.key, sample.members)))
+        blocks = headers.sample(sample.key, sample.members, int(self._begun))
+        self._begun = False
+        self._ends.append(self._file.add(blocks))
         jpg, txt, document = map(len, sample.members)
         self._entries.append(index.Entry(sample.key, *sample.size, (jpg, txt, document)))
 
@@ -114,6 +131,11 @@ class _Part:
             base64.b64encode(self._looks).decode(),
             {},
         )
+
+
+Hashed = Callable[[str, bytes, memoryview, Headers], str]
+"""(key, image, source, headers) -> SHA-256 of the source in hex: `_Part.begin`, or who needs no
+more than that."""
 
 
 class ShardTask:
@@ -152,7 +174,7 @@ class ShardTask:
                 try:
                     self._position = position
                     report.at(position)
-                    samples = self._samples(row, [part.bucket for part in here])
+                    samples = self._samples(row, [part.bucket for part in here], here[0].begin)
                 except SampleError as error:
                     self._stopwatch.lap("decode")
                     for part in here:
@@ -177,7 +199,9 @@ class ShardTask:
 
     def _part(self, shard: Shard, files: ExitStack) -> _Part:
         bucket = self._transcoder.buckets[shard.bucket]
-        file = files.enter_context(ShardFile(self._out / shard_path(bucket.id, shard.number)))
+        paired = shard.stop - shard.start >= _PAIRED
+        path = self._out / shard_path(bucket.id, shard.number)
+        file = files.enter_context(ShardFile(path, paired))
         return _Part(self._out, bucket, shard, file)
 
     def _read(self, row: dict[str, Any], part: str, into: bytearray) -> memoryview:
@@ -201,8 +225,14 @@ class ShardTask:
             return b""
         return self._read(row, part, self._side)
 
-    def _samples(self, row: dict[str, Any], buckets: Sequence[Bucket]) -> list[_Sample]:
-        """What the shards of these buckets, the bases ascending, take of a row."""
+    def _samples(
+        self, row: dict[str, Any], buckets: Sequence[Bucket], hashed: Hashed
+    ) -> list[_Sample]:
+        """What the shards of these buckets, the bases ascending, take of a row.
+
+        hashed: takes the image of the first and gives the SHA-256 of the source, see `_Part.begin`.
+        Nothing drops a sample behind it.
+        """
         archive = self._archives[row["archive"]]
         name = image_id(archive.id_prefix, text(row["key"]))
         key = sample_key(name)
@@ -216,17 +246,20 @@ class ShardTask:
         data = self._read(row, "image", self._image)
         self._stopwatch.lap("read")
         every = self._transcoder.render_bases(data, source, buckets, key)
-        sha256 = hashlib.sha256(data).hexdigest()
-        self._stopwatch.lap("hash")
         fields = json_object(self._sidecar(row, "json"))
         caption = caption_of(self._sidecar(row, "text")).strip()
         if not caption and self._recipe.caption_field:
             caption = as_str(fields.get(self._recipe.caption_field)).strip()
         captioned = bool(caption) and CAPTION_SOURCE in self._recipe.caption_priority
         number = class_id(self._sidecar(row, "class"))
+        documents = [
+            self._document(row, archive, name, done, fields, number, captioned) for done in every
+        ]
+        self._stopwatch.lap("json")
+        sha256 = hashed(key, every[0].jpeg, data, self._headers)
+        self._stopwatch.lap("hash")
         samples = []
-        for done in every:
-            document = self._document(row, archive, name, done, fields, number, captioned)
+        for done, document in zip(every, documents, strict=True):
             document["source_sha256"] = sha256
             members = [
                 done.jpeg,

@@ -433,6 +433,6 @@ def test_a_drive_that_stalls_is_not_the_samples_fault(planned, monkeypatch):
 
     monkeypatch.setattr(pread, "read", reading)
     monkeypatch.setattr(simplejpeg, "decode_jpeg", decoding)
-    record = planned.task(0, Report())
+    (record,) = planned.task([0], Report())
     assert seen == {"read": {GOING_ON}, "decode": set(range(record.samples))}
     assert places[-1] is None
