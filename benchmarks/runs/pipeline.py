@@ -78,13 +78,19 @@ def pillow(tars: list[str], out: str) -> dict[str, float]:
 
     sizes = [bucket.target for bucket in buckets("sdxl", 512, 32)]
 
+    def misfit(w: int, h: int, width: int, height: int) -> tuple[bool, float]:
+        """The rule `short_long`, so that both scripts keep the same images."""
+        turned = width > height if w < h else width < height
+        ratios = min(w, h) / max(w, h) - min(width, height) / max(width, height)
+        return turned, round(abs(ratios), 12)
+
     def script(tars: list[str], out: str) -> int:
         kept = 0
         with wds.TarWriter(out) as sink:
             for sample in wds.WebDataset(tars, shardshuffle=False):
                 image = ImageOps.exif_transpose(Image.open(io.BytesIO(sample["jpg"])))
                 w, h = image.size
-                best = min(sizes, key=lambda s: abs(w / h - s[0] / s[1]))
+                best = min(sizes, key=lambda size: misfit(w, h, *size))
                 scale = max(best[0] / w, best[1] / h)
                 if scale > 1:
                     continue
