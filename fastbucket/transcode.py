@@ -194,8 +194,8 @@ class Transcoder:
         """The source's own bytes, decoded at an eighth of the size to know that they are whole;
         None for what is to be re-encoded: all but plain JPEGs without any flaw.
 
-        All codes are read at any size, and the decoder stops at the first warning: of some 70
-        JPEGs, cut or damaged in 1,600 ways, none passed here that did not pass at full size.
+        All codes are read at any size, and the decoder stops at the first warning. Of 70 JPEGs
+        cut or damaged in 1,600 ways none passed here that did not pass at full size.
         """
         if source.kind != KIND["jpeg"]:
             return None
