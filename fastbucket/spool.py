@@ -159,7 +159,9 @@ def _wanted(archive: Archive, table: pa.Table, recipe: Recipe) -> np.ndarray:
 def _by_header(recipe: Recipe) -> Recipe:
     """The recipe without the rules that read sources, or look at other samples: they drop more,
     and what they drop they have to read first."""
-    return replace(recipe, duplicates="keep", missing_caption_policy="keep", carry=("none",))
+    return replace(
+        recipe, duplicates="keep", missing_caption_policy="keep", carry=("none",), min_bucket=0
+    )
 
 
 def _spool(

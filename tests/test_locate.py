@@ -124,6 +124,7 @@ def test_an_empty_tar_is_one(here):
         (b"PK\x03\x04" + bytes(600), "zip archives are not read"),
         (JPEG, "not a tar"),
     ],
+    ids=["empty", "short", "text", "checksum", "gzip", "gzip-cut", "zstd", "zip", "jpeg"],
 )
 def test_what_is_no_tar(here, data, words):
     put("a.tar", data=data)
