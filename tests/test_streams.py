@@ -258,6 +258,25 @@ def test_what_does_not_fit_is_not_spooled(drawn, tmp_path):
     reader.close()
 
 
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Recipe(shard_size=2, min_bucket=3),
+        Recipe(shard_size=2, min_bucket=3, rare_bucket_policy="drop"),
+        Recipe(shard_size=2, base_resolutions=(256, 512)),
+        Recipe(image_mode="passthrough_jpeg", passthrough_other="drop"),
+    ],
+    ids=["merge", "drop", "bases", "copies"],
+)
+def test_rules_about_all_samples_are_not_asked_of_a_part(drawn, tmp_path, recipe):
+    sources = [packed(path, tmp_path / "in", "gz") for path in drawn.paths]
+    report = fastbucket.plan(sources, tmp_path / "out", recipe, TWO)
+    plain = fastbucket.plan(drawn.paths, tmp_path / "plain", recipe, TWO)
+    assert report.exported > 0
+    for field in ("exported", "dropped", "buckets"):
+        assert getattr(report, field) == getattr(plain, field)
+
+
 def test_another_recipe_is_served_where_the_spool_has_what_it_wants(drawn, tmp_path):
     sources = [packed(path, tmp_path / "in", "gz") for path in drawn.paths]
     out = tmp_path / "out"
