@@ -164,7 +164,10 @@ class Recipe:
 
     def difference(self, other: Recipe) -> list[str]:
         """The fields in which `other` differs, one line each: `quality: 95 -> 90`."""
-        mine, theirs = asdict(self), asdict(other)
+        mine, theirs = (
+            {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(recipe).items()}
+            for recipe in (self, other)
+        )
         return [f"{k}: {mine[k]} -> {theirs[k]}" for k in mine if mine[k] != theirs[k]]
 
 
