@@ -266,7 +266,7 @@ def _manifest(out: Path) -> dict[str, Any]:
 def _buckets(
     facts: Mapping[str, Any], names: Sequence[str], chosen: Sequence[int]
 ) -> list[dict[str, Any]]:
-    known = bases(facts)
+    known = bases(facts) if chosen else []
     for base in chosen:
         if base not in known:
             raise RunError(f"bases: there is no {base}, only {', '.join(map(str, known))}")
