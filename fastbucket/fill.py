@@ -120,8 +120,8 @@ def _check(out: Path, state: Path, bucket_id: str, finals: Sequence[Final]) -> N
         if not path.is_file() or path.stat().st_size != final.bytes:
             undo(out, state, bucket_id)
             raise RunError(
-                f"{path} was removed or changed while the export ran; the same command makes it "
-                "again"
+                f"{path} was removed or changed while the export ran; the same export makes it "
+                "again, and of job arrays the parts that fastbucket merge then names"
             )
 
 

@@ -71,7 +71,12 @@ class Run:
 
     def engine(self, fence: Fence | None) -> Engine:
         """fence: of work on several machines."""
-        setup = {"out": str(self.out), "recipe": self.recipe.to_json(), "preload": PRELOAD}
+        setup = {
+            "out": str(self.out),
+            "recipe": self.recipe.to_json(),
+            "preload": PRELOAD,
+            "allow_pipe": self.resources.allow_pipe,
+        }
         if fence is not None:
             setup |= {"fence": tuple(fence), "software": versions()}
         options = {"address": self.resources.address} if self.resources.address else {}

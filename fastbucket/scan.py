@@ -20,6 +20,7 @@ from .parts import Part
 from .progress import Progress, Reporter
 from .recipe import Recipe
 from .sources import KINDS
+from .sources.address import PIPE
 
 _FAILED_SHOWN = 5
 
@@ -35,6 +36,7 @@ class ScanTask:
     def __init__(self, setup: dict[str, Any]) -> None:
         self._shared = "fence" in setup
         self._recipe = Recipe.from_json(setup.get("recipe", {}))
+        self._allow_pipe = bool(setup.get("allow_pipe"))
 
     def __call__(self, task: tuple[Archive, Path, str], report: Reporter) -> str:
         archive, path, stamp = task
@@ -42,6 +44,12 @@ class ScanTask:
             if _is_done(archive, catalogue.read(path, stamp), self._recipe):
                 return ""
             path.unlink(missing_ok=True)  # damaged, since the stamp is part of its name
+        if archive.path.startswith(PIPE) and not self._allow_pipe:
+            # It was allowed when the archive was named; a folder of somebody else's names it, too.
+            raise RunError(
+                f"{archive.path}: it has to be read, which runs a command in a shell. The same "
+                "export with --allow-pipe, and without --shards, does and completes it"
+            )
         if not archive.spool:
             found = KINDS[archive.kind].scan(archive, report.at)
         else:

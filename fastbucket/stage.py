@@ -25,6 +25,8 @@ from .kernels.signature import BRANDS_LIMIT, signature
 from .kernels.suffixes import CLASS, IMAGES, JSON, TEXT
 from .recipe import Recipe
 from .sidecar import decide, json_object
+from .sources.address import PIPE
+from .sources.packing import archive_in, archive_name
 from .sources.probe import probe
 from .sources.splits import WORD
 from .stopwatch import Stopwatch
@@ -124,7 +126,7 @@ class _InMemory(ShardTask):
             content = sample.get(member)
             row["members"][part] = content if isinstance(content, bytes) else b""
             row[f"{part}_size"] = len(row["members"][part])
-        name = os.path.basename(url).removesuffix(".tar")
+        name = archive_in(url[len(PIPE) :]) if url.startswith(PIPE) else archive_name(url)
         word = WORD.search(name)
         self._archives = [Archive("tar", url, name, word[0].lower() if word else "", 0)]
         self._carried = decide(self._recipe.carry, [json_object(row["members"]["json"])])

@@ -36,12 +36,23 @@ def ordered(
 
     waiting: deque[Future[Made]] = deque()
     pool = ThreadPoolExecutor(threads, "fastbucket")
+    failed: BaseException | None = None
+    source = iter(items)
     try:
-        for item in items:
+        while True:
+            try:
+                item = next(source)
+            except StopIteration:
+                break
+            except Exception as error:  # noqa: BLE001 it is raised behind what came before it
+                failed = error
+                break
             waiting.append(pool.submit(run, item))
             if len(waiting) >= _AHEAD * threads:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+        if failed is not None:
+            raise failed
     finally:
         pool.shutdown(cancel_futures=True)

@@ -297,6 +297,22 @@ def test_parts_of_something_else(source, tmp_path):
     assert crashes.tree(out) == before
 
 
+def test_merge_runs_no_command(source, tmp_path):
+    """A folder names the commands of its sources; only who exports may allow them."""
+    ran, out = tmp_path / "ran", tmp_path / "out"
+    command = f"pipe:echo ran >> {ran}; cat {source[0]}"
+    allowed = Resources(workers=1, allow_pipe=True)
+    fastbucket.export_part([command], out, "1/1", RECIPE, allowed)
+    assert ran.read_text() == "ran\n"
+    for path in out.glob(".fastbucket/catalogue/*"):
+        path.unlink()
+    with pytest.raises(RunError, match=r"runs a command in a shell.*--allow-pipe"):
+        fastbucket.merge(out)
+    assert ran.read_text() == "ran\n"
+    fastbucket.export([command], out, RECIPE, allowed)
+    assert (out / "manifest.json").is_file()
+
+
 def test_a_folder_of_something_else(source, tmp_path):
     (tmp_path / "notes.txt").touch()
     with pytest.raises(RunError, match="is not empty"):

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import random
+import struct
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -298,6 +299,22 @@ def test_the_source_names_the_column(tmp_path):
         assert parquet.stamp(found[0]) == parquet.stamp(archives([tmp_path / "a-0.parquet"])[0])
     first, second = (archives([f"{tmp_path}/a-0.parquet#{c}"])[0] for c in ("small", "large"))
     assert parquet.listing(first) != parquet.listing(second)
+
+
+def test_values_that_are_none(tmp_path):
+    """No UTF-8, beyond Python's years, to the nanosecond: in words of Arrow's, or not there."""
+    memory = (pa.py_buffer(data) for data in (struct.pack("<3i", 0, 2, 4), b"\xff\xfeok"))
+    text = pa.Array.from_buffers(pa.string(), 2, [None, *memory])
+    days = pa.array([2**30, 0], pa.int32()).cast(pa.date32())
+    spans = pa.array([5000, 1], pa.duration("ns"))
+    images = pa.array([{"bytes": image, "path": None} for image in JPEGS[:2]], STRUCT)
+    table = pa.table({"image": images, "text": text, "day": days, "span": spans})
+    path = tmp_path / "a.parquet"
+    pq.write_table(table, path)
+    (_, first, _), (_, second, _) = sides(path)
+    assert (first["span"], second["span"]) == ("5000", "1")
+    assert "text" not in first
+    assert (second["text"], second["day"]) == ("ok", "1970-01-01")
 
 
 def sides(path: Path) -> list[tuple[Any, Any, Any]]:

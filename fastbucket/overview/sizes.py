@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from ..format import proto
 from . import charts, html
 from .charts import Bar
 from .contact import Shown
@@ -23,8 +22,7 @@ def of_sizes(facts: Facts) -> str:
         return html.section("sizes", "Sizes", "", html.absent(
             "The sizes of the sources stand in meta/, which this export has not, or not in a form "
             "that can be read."))  # fmt: skip
-    # Of several bases the regions are those of the largest, the last in the manifest.
-    counts = {proto(b["bucket_id"]): b["count"] for b in facts.buckets}
+    counts = {b["bucket_id"]: b["count"] for b in facts.buckets}  # of several bases the largest's
     outlines = []
     known = understood(facts.manifest)
     if known is not None:  # else of a later version, with another family perhaps

@@ -42,7 +42,7 @@ def archives(source: str, allow_pipe: bool) -> list[Archive]:
         if not allow_pipe:
             raise RunError(
                 f"source {source}: this runs a command in a shell, which whoever made the list "
-                "decides. --allow-pipe allows it"
+                "decides. fastbucket export takes it with --allow-pipe"
             )
         from . import command
 

@@ -198,6 +198,11 @@ class Reader:
         def make() -> tuple[pa.Table, int]:
             try:
                 table = self.file.read_row_group(group, columns=self.columns.beside)
+                for at, field in enumerate(table.schema):
+                    if pa.types.is_temporal(field.type):
+                        # Python's own words depend on whether pandas is installed.
+                        words = table.column(at).cast(pa.string())
+                        table = table.set_column(at, field.name, words)
             except (pa.ArrowException, OSError, ValueError) as error:
                 raise RunError(f"{self.path}: row group {group} cannot be read: {error}") from None
             return table, table.nbytes
@@ -324,9 +329,9 @@ class Reader:
         return [(i, page) for i, page in pages if page.type != parquetpages.DICTIONARY]
 
     def _beside(self, group: int, at: int, space: int) -> memoryview:
-        from .parquetcolumns import sidecars
+        from .parquetcolumns import rows, sidecars
 
-        row = self.beside(group).slice(at, 1).to_pylist()[0]
+        row = rows(self.beside(group).slice(at, 1))[0]
         part = {TEXT: "text", JSON: "json", CLASS: "class"}[space]
         return memoryview(sidecars(self.columns, row)[part])
 

@@ -169,6 +169,24 @@ def _is_struct_of_any(schema: pa.Schema, name: str) -> bool:
     return name in schema.names and pa.types.is_struct(schema.field(name).type)
 
 
+def rows(table: pa.Table) -> list[dict[str, Any]]:
+    """The rows of a table. A value that is none (text that is no UTF-8, say) is None."""
+    try:
+        found: list[dict[str, Any]] = table.to_pylist()
+    except (ValueError, OverflowError):
+        columns = [[_value(scalar) for scalar in column] for column in table.columns]
+        names = table.column_names
+        found = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+    return found
+
+
+def _value(scalar: Any) -> Any:
+    try:
+        return scalar.as_py()
+    except (ValueError, OverflowError):
+        return None
+
+
 def sidecars(named: Columns, row: dict[str, Any]) -> dict[str, bytes]:
     """What would stand beside the image in a tar: text, json and class, those that are there.
 

@@ -18,6 +18,7 @@ from ..kernels.signature import JPEG, signature
 from ..progress import GOING_ON, At, unwatched
 from . import parquetpages, probe
 from .parquet import CLASS, IMAGE, JSON, TEXT, Reader, address
+from .parquetcolumns import rows as rows_of
 from .parquetcolumns import sidecars
 from .parquetpages import Damaged, Unusual, Values
 
@@ -96,7 +97,7 @@ def _sides(reader: Reader, group: int, rows: np.ndarray, details: dict[int, str]
     table = reader.beside(group)
     for start in range(0, count, _ROWS):
         at(GOING_ON)
-        for number, row in enumerate(table.slice(start, _ROWS).to_pylist(), first + start):
+        for number, row in enumerate(rows_of(table.slice(start, _ROWS)), first + start):
             for part, data in sidecars(named, row).items():
                 space, column = _SIDES[part]
                 rows[number, column] = address(space, number)
