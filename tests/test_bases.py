@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import signal
 import tarfile
@@ -509,7 +508,7 @@ def test_report_and_suspects(copy, several):
     page.write(copy)
     text = (copy / "report.html").read_text()
     assert "base 256, 384, 512" in text
-    assert re.search(r'<path [^>]*class="region used"', text)
+    assert '<path class="region used ' in text
     assert looks.samples(copy, 1, Silent()).rows.num_rows == several.report.exported
 
 
