@@ -76,7 +76,7 @@ def finish(folder: str, archives: int, out: str) -> dict[str, Any]:
             )
         )  # fmt: skip
 
-    def filled(_: Path, __: Path, those: list[Record], ___: int) -> list[fill.Final]:
+    def filled(_: Path, __: Path, those: list[Record], *rest: Any) -> list[fill.Final]:
         return [fill.Final(r.number, r.samples, r.bytes, r.sha256) for r in those]
 
     fill.fill = filled  # type: ignore[assignment]
