@@ -483,6 +483,39 @@ def test_a_damaged_shard_does_not_go_out(fsspec, out, tmp_path):
     assert not (tmp_path / "elsewhere").exists()
 
 
+@pytest.mark.parametrize("how", ["path", "dots", "symlink", "symlinked out"])
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_an_export_does_not_take_its_own_place(fsspec, out, tmp_path, how, dry_run):
+    """Pushed over itself it would lose its manifest before anything was sent."""
+    link = tmp_path / "link"
+    link.symlink_to(out)
+    there = {"path": out, "dots": out / "buckets" / "..", "symlink": link, "symlinked out": out}
+    before = exported.belonging(out)
+    with pytest.raises(RunError, match="itself: what is pushed goes to another folder"):
+        fastbucket.push(
+            link if how == "symlinked out" else out,
+            f"file://{there[how]}",
+            replace=True,
+            dry_run=dry_run,
+        )
+    assert exported.belonging(out) == before
+    assert not (out / ".fastbucket").exists()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_export_to_its_own_work_folder(
+    fsspec, out, few_export, tmp_path, monkeypatch, overwrite
+):
+    """The default folder to work in is the destination, when that lies in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    before = exported.belonging(out)
+    for name in ("out", "new"):
+        with pytest.raises(RunError, match=f"{name} itself: what is pushed goes to another folder"):
+            sinks.export(few_export.sources, f"file://{tmp_path}/{name}", overwrite=overwrite)
+    assert exported.belonging(out) == before
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize(
     ("url", "library", "words"),
     [

@@ -50,6 +50,9 @@ class Hub:
         self._api = self._library.HfApi(library_name="fastbucket")
         self._where = {"repo_id": self._repo, "repo_type": _KIND, "revision": self._revision}
 
+    def folder(self) -> None:
+        """It is on no disk of this machine."""
+
     def listing(self) -> dict[str, Remote]:
         """Every file of the branch; none where there is no such repository yet."""
         missing = (

@@ -13,7 +13,7 @@ from ..format import MANIFEST
 from ..progress import Progress, Silent
 from ..recipe import Recipe, Resources
 from ..report import Report
-from .destination import is_url, opened
+from .destination import is_url, opened, refuse_itself
 from .files import is_ours
 from .pushing import AT_ONCE, Pushed, push
 
@@ -57,7 +57,9 @@ def export(
     """
     progress = progress or Silent()
     place = folder(url, work)
-    there = opened(url, place / "unused", 1, False).listing()
+    sink = opened(url, place / "unused", 1, False)
+    refuse_itself(place, url, sink)  # before the export: it could not go there afterwards
+    there = sink.listing()
     if not overwrite and not (place / MANIFEST).is_file() and any(map(is_ours, there)):
         raise RunError(
             f"{url} holds an export, or part of one, and {place} none to compare it with. "
