@@ -25,8 +25,9 @@ from s3_server import Asked, S3Server
 import fastbucket
 from fastbucket import Recipe, Resources, RunError, sinks
 from fastbucket.sinks import crew, digests, files, objects
-from fastbucket.sinks.destination import opened
+from fastbucket.sinks.destination import Remote, opened
 from fastbucket.sinks.files import File
+from fastbucket.sinks.ledger import Ledger
 from fastbucket.sinks.objects import Objects
 from fastbucket.sinks.patience import Patience, persist
 from fastbucket.sinks.work import work_folder
@@ -257,6 +258,23 @@ def test_the_ledger_saves_reading_what_was_sent(s3, out, monkeypatch):
     ledgers[0].unlink()
     assert fastbucket.push(out, "s3://photos/ledger").sent == 2
     assert set(compared) == set(exported.belonging(out)) - {"README.md", "manifest.json"}
+
+
+def test_a_ledger_is_of_a_place_and_holds_no_password(out):
+    url = "sftp://me:se-cret@host/there?token=se-cret"
+    first = Ledger(out, url + "/")
+    first.begin()
+    file = files.listed(out, json.loads((out / "manifest.json").read_bytes()))[0]
+    there = Remote(file.bytes, "mark")
+    first.note(file, there)
+    first.close()
+    again = Ledger(out, url)
+    assert again.begun, "a slash at the end made another destination of it"
+    assert again.knows(file, there)
+    assert not Ledger(out, url.replace("there", "elsewhere")).begun
+    lines = [path for path in out.glob(".fastbucket/push/**/*") if path.is_file()]
+    assert len(lines) == 1
+    assert "se-cret" not in lines[0].read_text()
 
 
 def test_tampered_and_lost_objects_are_found_and_mended(s3, out):
@@ -568,10 +586,21 @@ def test_an_export_to_a_url(s3, few_export, tmp_path, monkeypatch):
         ("s3://bucket", "bucket"),
         ("hf://datasets/me/photos@dev", "photos"),
         ("file:///mnt/x%20y", "x y"),
+        ("s3://bucket/%2Fetc%2Fx", "x"),
+        ("s3://bucket/a%2F..%2Fx", "x"),
+        ("sftp://me:secret@host/", "host"),
     ],
 )
 def test_the_work_folder_has_the_last_name_of_the_url(url, name):
     assert work_folder(url) == Path(name)
+
+
+@pytest.mark.parametrize(
+    "url", ["s3://b/..", "s3://b/x/.", "s3://b/x%2F..", "s3://b/%2E%2E", "s3://..", "file:///"]
+)
+def test_the_work_folder_does_not_leave_the_working_folder(url):
+    with pytest.raises(RunError, match="has no name for the folder to work in: say --work DIR"):
+        work_folder(url)
 
 
 def test_from_the_command_line(s3, few_export, out, tmp_path):

@@ -21,8 +21,8 @@ from .pushing import AT_ONCE, Pushed, push
 def work_folder(url: str) -> Path:
     """Where the export for a URL is made if nobody says: in the working folder, under the last
     name of the URL."""
-    name = unquote(urlsplit(url).path.rstrip("/").rpartition("/")[2].partition("@")[0])
-    name = name or urlsplit(url).netloc
+    path = unquote(urlsplit(url).path).rstrip("/")  # before it is cut: a %2F is a slash
+    name = path.rpartition("/")[2].partition("@")[0] or urlsplit(url).netloc.rpartition("@")[2]
     if name in ("", ".", ".."):
         raise RunError(f"{url} has no name for the folder to work in: say --work DIR")
     return Path(name)
