@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -577,6 +578,20 @@ def test_an_export_to_a_url(s3, few_export, tmp_path, monkeypatch):
         sinks.export(few_export.sources, "s3://nowhere-at-all/set", recipe, resources)
     with pytest.raises(RunError, match="is no folder"):
         fastbucket.export(few_export.sources, "s3://photos/direct/set")
+
+
+def test_an_interrupted_replacement_is_told_how_to_go_on(fsspec, tmp_path):
+    there, place = tmp_path / "there", tmp_path / "place"
+    for path in (there / "manifest.json", place / ".fastbucket" / "run.json"):
+        path.parent.mkdir(parents=True)
+        path.write_text("{}")
+    url = f"file://{there}"
+    way = f"export into {place} goes on with it, then fastbucket push {place} {url} --replace"
+    with pytest.raises(RunError, match=re.escape(way)):
+        sinks.export([str(tmp_path)], url, work=place)
+    shutil.rmtree(place)
+    with pytest.raises(RunError, match="none to compare it with"):
+        sinks.export([str(tmp_path)], url, work=place)
 
 
 @pytest.mark.parametrize(

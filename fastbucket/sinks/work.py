@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from .. import run
 from ..errors import RunError
-from ..format import MANIFEST
+from ..format import MANIFEST, STATE
 from ..progress import Progress, Silent
 from ..recipe import Recipe, Resources
 from ..report import Report
@@ -53,7 +53,8 @@ def export(
     """Export `sources` in the folder `work` as run.export does, then push it to `url`.
 
     overwrite: start afresh in the work folder, and take the place of another export at the URL.
-    The work folder holds the whole export, and stays. Interrupted anywhere, the same call goes on.
+    The work folder holds the whole export, and stays. Interrupted, the same call goes on; one with
+    overwrite starts afresh again. To go on with that: run.export into `work`, then push, replace.
     """
     progress = progress or Silent()
     place = folder(url, work)
@@ -61,6 +62,12 @@ def export(
     refuse_itself(place, url, sink)  # before the export: it could not go there afterwards
     there = sink.listing()
     if not overwrite and not (place / MANIFEST).is_file() and any(map(is_ours, there)):
+        if (place / STATE / "run.json").is_file():
+            raise RunError(
+                f"{url} holds an export, or part of one, and {place} an unfinished one. The same "
+                f"export into {place} goes on with it, then fastbucket push {place} {url} "
+                "--replace; --overwrite starts afresh"
+            )
         raise RunError(
             f"{url} holds an export, or part of one, and {place} none to compare it with. "
             "--overwrite makes one to take its place; or choose another place"
