@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -25,8 +26,9 @@ from s3_server import Asked, S3Server
 import fastbucket
 from fastbucket import Recipe, Resources, RunError, sinks
 from fastbucket.sinks import crew, digests, files, objects
-from fastbucket.sinks.destination import opened
+from fastbucket.sinks.destination import Remote, opened
 from fastbucket.sinks.files import File
+from fastbucket.sinks.ledger import Ledger
 from fastbucket.sinks.objects import Objects
 from fastbucket.sinks.patience import Patience, persist
 from fastbucket.sinks.work import work_folder
@@ -259,6 +261,23 @@ def test_the_ledger_saves_reading_what_was_sent(s3, out, monkeypatch):
     assert set(compared) == set(exported.belonging(out)) - {"README.md", "manifest.json"}
 
 
+def test_a_ledger_is_of_a_place_and_holds_no_password(out):
+    url = "sftp://me:se-cret@host/there?token=se-cret"
+    first = Ledger(out, url + "/")
+    first.begin()
+    file = files.listed(out, json.loads((out / "manifest.json").read_bytes()))[0]
+    there = Remote(file.bytes, "mark")
+    first.note(file, there)
+    first.close()
+    again = Ledger(out, url)
+    assert again.begun, "a slash at the end made another destination of it"
+    assert again.knows(file, there)
+    assert not Ledger(out, url.replace("there", "elsewhere")).begun
+    lines = [path for path in out.glob(".fastbucket/push/**/*") if path.is_file()]
+    assert len(lines) == 1
+    assert "se-cret" not in lines[0].read_text()
+
+
 def test_tampered_and_lost_objects_are_found_and_mended(s3, out):
     fastbucket.push(out, "s3://photos/tampered")
     shards = [path.relative_to(out).as_posix() for path in exported.shards(out)]
@@ -483,6 +502,39 @@ def test_a_damaged_shard_does_not_go_out(fsspec, out, tmp_path):
     assert not (tmp_path / "elsewhere").exists()
 
 
+@pytest.mark.parametrize("how", ["path", "dots", "symlink", "symlinked out"])
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_an_export_does_not_take_its_own_place(fsspec, out, tmp_path, how, dry_run):
+    """Pushed over itself it would lose its manifest before anything was sent."""
+    link = tmp_path / "link"
+    link.symlink_to(out)
+    there = {"path": out, "dots": out / "buckets" / "..", "symlink": link, "symlinked out": out}
+    before = exported.belonging(out)
+    with pytest.raises(RunError, match="itself: what is pushed goes to another folder"):
+        fastbucket.push(
+            link if how == "symlinked out" else out,
+            f"file://{there[how]}",
+            replace=True,
+            dry_run=dry_run,
+        )
+    assert exported.belonging(out) == before
+    assert not (out / ".fastbucket").exists()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_export_to_its_own_work_folder(
+    fsspec, out, few_export, tmp_path, monkeypatch, overwrite
+):
+    """The default folder to work in is the destination, when that lies in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    before = exported.belonging(out)
+    for name in ("out", "new"):
+        with pytest.raises(RunError, match=f"{name} itself: what is pushed goes to another folder"):
+            sinks.export(few_export.sources, f"file://{tmp_path}/{name}", overwrite=overwrite)
+    assert exported.belonging(out) == before
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize(
     ("url", "library", "words"),
     [
@@ -528,6 +580,20 @@ def test_an_export_to_a_url(s3, few_export, tmp_path, monkeypatch):
         fastbucket.export(few_export.sources, "s3://photos/direct/set")
 
 
+def test_an_interrupted_replacement_is_told_how_to_go_on(fsspec, tmp_path):
+    there, place = tmp_path / "there", tmp_path / "place"
+    for path in (there / "manifest.json", place / ".fastbucket" / "run.json"):
+        path.parent.mkdir(parents=True)
+        path.write_text("{}")
+    url = f"file://{there}"
+    way = f"export into {place} goes on with it, then fastbucket push {place} {url} --replace"
+    with pytest.raises(RunError, match=re.escape(way)):
+        sinks.export([str(tmp_path)], url, work=place)
+    shutil.rmtree(place)
+    with pytest.raises(RunError, match="none to compare it with"):
+        sinks.export([str(tmp_path)], url, work=place)
+
+
 @pytest.mark.parametrize(
     ("url", "name"),
     [
@@ -535,10 +601,21 @@ def test_an_export_to_a_url(s3, few_export, tmp_path, monkeypatch):
         ("s3://bucket", "bucket"),
         ("hf://datasets/me/photos@dev", "photos"),
         ("file:///mnt/x%20y", "x y"),
+        ("s3://bucket/%2Fetc%2Fx", "x"),
+        ("s3://bucket/a%2F..%2Fx", "x"),
+        ("sftp://me:secret@host/", "host"),
     ],
 )
 def test_the_work_folder_has_the_last_name_of_the_url(url, name):
     assert work_folder(url) == Path(name)
+
+
+@pytest.mark.parametrize(
+    "url", ["s3://b/..", "s3://b/x/.", "s3://b/x%2F..", "s3://b/%2E%2E", "s3://..", "file:///"]
+)
+def test_the_work_folder_does_not_leave_the_working_folder(url):
+    with pytest.raises(RunError, match="has no name for the folder to work in: say --work DIR"):
+        work_folder(url)
 
 
 def test_from_the_command_line(s3, few_export, out, tmp_path):

@@ -173,3 +173,16 @@ def test_wrong_and_stale_files_are_found(hub, out):
     assert repository.files[stale] == b"old"
     assert push(hub, out, "hf://datasets/me/wrong", replace=True).report["stale"] == [stale]
     assert held(hub, "me/wrong") == {**exported.belonging(out), "mine.txt": b"mine"}
+
+
+def test_a_damaged_shard_does_not_go_out(hub, out):
+    """Of its size, other bytes: named before anything of its batch is sent, with a remedy."""
+    shard = exported.shards(out)[1]
+    content = bytearray(shard.read_bytes())
+    content[700] ^= 1
+    shard.write_bytes(content)
+    said = push(hub, out, "hf://datasets/me/damaged")
+    assert f"{shard} is not as manifest.json says, and was not sent" in said.error
+    assert "fastbucket verify first" in said.error
+    assert held(hub, "me/damaged") == {}
+    assert not [path for method, path in hub.asked if method == "PUT"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,6 +45,9 @@ Advance = Callable[[int], None]
 class Destination(Protocol):
     """One place. Paths are relative to it. Everything raises RunError where it cannot be done."""
 
+    def folder(self) -> Path | None:
+        """Where it is on this machine, there or not; None where it is elsewhere."""
+
     def listing(self) -> dict[str, Remote]:
         """Every object there."""
 
@@ -65,6 +69,20 @@ def scheme(url: str) -> str:
 
 def is_url(text: str) -> bool:
     return bool(scheme(text))
+
+
+def refuse_itself(place: Path, url: str, sink: Destination) -> None:
+    """Raises RunError where a destination is the very folder whose export goes there: what is
+    replaced there is lost here. place: that folder, there or not."""
+    there = sink.folder()
+    if there is None:
+        return
+    try:
+        same = os.path.samefile(place, there)  # also by another mount
+    except OSError:  # one of them is not there yet
+        same = os.path.realpath(place) == os.path.realpath(there)
+    if same:
+        raise RunError(f"{url} is {place} itself: what is pushed goes to another folder")
 
 
 def opened(url: str, staging: Path, at_once: int, read_back: bool) -> Destination:

@@ -14,7 +14,7 @@ from ..commit import output_error
 from ..errors import RunError
 from .destination import EXTRA, Advance, Done, Remote, Sent
 from .digests import git_blob, read
-from .files import File
+from .files import File, damaged
 from .patience import Patience, describe, persist
 
 _URL = re.compile(r"hf://datasets/(?P<repo>[^/@]+/[^/@]+)(?:@(?P<revision>[^@]+))?/?")
@@ -50,6 +50,9 @@ class Hub:
         self._api = self._library.HfApi(library_name="fastbucket")
         self._where = {"repo_id": self._repo, "repo_type": _KIND, "revision": self._revision}
 
+    def folder(self) -> None:
+        """It is on no disk of this machine."""
+
     def listing(self) -> dict[str, Remote]:
         """Every file of the branch; none where there is no such repository yet."""
         missing = (
@@ -84,6 +87,7 @@ class Hub:
     def send(self, files: Sequence[File], done: Done, advance: Advance) -> None:
         self._create()
         for batch in _batches(files):
+            _check_here(batch)
             self._persist("cannot upload", lambda batch=batch: self._upload(batch))  # type: ignore[misc]
             self._check(batch, done)
             advance(sum(file.bytes for file in batch))
@@ -175,6 +179,20 @@ def _batches(files: Sequence[File]) -> Iterator[list[File]]:
         size += file.bytes
     if batch:
         yield batch
+
+
+def _check_here(files: Sequence[File]) -> None:
+    """Raises RunError where a file is not what the manifest says: it would arrive as it is here,
+    and no repetition would make it right."""
+    for file in files:
+        if not file.sha256:
+            continue
+        try:
+            sha256 = _sha256(file.local)
+        except OSError as error:
+            raise RunError(f"cannot read {file.local}: {describe(error)}") from error
+        if sha256 != file.sha256:
+            raise damaged(file.local)
 
 
 def _same(file: File, remote: Remote) -> bool:

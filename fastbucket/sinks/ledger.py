@@ -1,6 +1,6 @@
 """What was sent: lines beside the export, so that a push that was interrupted reads nothing twice.
 
-    {"url": ..., "manifest": SHA-256}
+    {"destination": SHA-256 of the URL, which may hold a password, "manifest": SHA-256}
     {"path": ..., "bytes": ..., "mtime": ..., "mark": ...}
 
 A line counts while the file here and the object there are as they were. It goes with the state
@@ -25,8 +25,11 @@ FOLDER = f"{STATE}/push"
 
 def place(out: Path, url: str) -> Path:
     """The folder of one destination."""
-    name = hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]
-    return out / FOLDER / name
+    return out / FOLDER / _digest(url)[:16]
+
+
+def _digest(url: str) -> str:
+    return hashlib.sha256(url.rstrip("/").encode()).hexdigest()
 
 
 class Ledger:
@@ -35,7 +38,7 @@ class Ledger:
     def __init__(self, out: Path, url: str) -> None:
         self._path = place(out, url) / "sent.jsonl"
         manifest = (out / "manifest.json").read_bytes()
-        self._head = {"url": url, "manifest": hashlib.sha256(manifest).hexdigest()}
+        self._head = {"destination": _digest(url), "manifest": hashlib.sha256(manifest).hexdigest()}
         self._known: dict[str, tuple[int, int, str]] = {}
         self._file: IO[str] | None = None
         self._early: list[tuple[File, Remote]] = []

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import RunError
@@ -79,6 +80,10 @@ class Objects:
         self._patience = patience or Patience()
         self._store = STORES.get(scheme(url), Store())
         self._fs, self._root, self._callback = _opened(self._url, self._store)
+
+    def folder(self) -> Path | None:
+        """Of a file system of this machine."""
+        return Path(self._root or "/") if self._store is _LOCAL else None
 
     def listing(self) -> dict[str, Remote]:
         def listed() -> dict[str, Any]:

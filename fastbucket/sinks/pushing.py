@@ -15,7 +15,7 @@ from ..errors import RunError
 from ..format import MANIFEST
 from ..progress import Progress, Silent
 from ..state import State, check_finished
-from .destination import Destination, Remote, Sent, opened
+from .destination import Destination, Remote, Sent, opened, refuse_itself
 from .files import File, is_ours, listed
 from .ledger import Ledger, place
 
@@ -73,6 +73,7 @@ def push(
     if dry_run:
         check_finished(root)
     sink = opened(url, place(root, url) / "folder", at_once, read_back)
+    refuse_itself(root, url, sink)
     with nullcontext() if dry_run else State(root) as state:
         ledger = Ledger(root, url)
         try:

@@ -9,11 +9,11 @@ from urllib.parse import unquote, urlsplit
 
 from .. import run
 from ..errors import RunError
-from ..format import MANIFEST
+from ..format import MANIFEST, STATE
 from ..progress import Progress, Silent
 from ..recipe import Recipe, Resources
 from ..report import Report
-from .destination import is_url, opened
+from .destination import is_url, opened, refuse_itself
 from .files import is_ours
 from .pushing import AT_ONCE, Pushed, push
 
@@ -21,8 +21,8 @@ from .pushing import AT_ONCE, Pushed, push
 def work_folder(url: str) -> Path:
     """Where the export for a URL is made if nobody says: in the working folder, under the last
     name of the URL."""
-    name = unquote(urlsplit(url).path.rstrip("/").rpartition("/")[2].partition("@")[0])
-    name = name or urlsplit(url).netloc
+    path = unquote(urlsplit(url).path).rstrip("/")  # before it is cut: a %2F is a slash
+    name = path.rpartition("/")[2].partition("@")[0] or urlsplit(url).netloc.rpartition("@")[2]
     if name in ("", ".", ".."):
         raise RunError(f"{url} has no name for the folder to work in: say --work DIR")
     return Path(name)
@@ -53,12 +53,21 @@ def export(
     """Export `sources` in the folder `work` as run.export does, then push it to `url`.
 
     overwrite: start afresh in the work folder, and take the place of another export at the URL.
-    The work folder holds the whole export, and stays. Interrupted anywhere, the same call goes on.
+    The work folder holds the whole export, and stays. Interrupted, the same call goes on; one with
+    overwrite starts afresh again. To go on with that: run.export into `work`, then push, replace.
     """
     progress = progress or Silent()
     place = folder(url, work)
-    there = opened(url, place / "unused", 1, False).listing()
+    sink = opened(url, place / "unused", 1, False)
+    refuse_itself(place, url, sink)  # before the export: it could not go there afterwards
+    there = sink.listing()
     if not overwrite and not (place / MANIFEST).is_file() and any(map(is_ours, there)):
+        if (place / STATE / "run.json").is_file():
+            raise RunError(
+                f"{url} holds an export, or part of one, and {place} an unfinished one. The same "
+                f"export into {place} goes on with it, then fastbucket push {place} {url} "
+                "--replace; --overwrite starts afresh"
+            )
         raise RunError(
             f"{url} holds an export, or part of one, and {place} none to compare it with. "
             "--overwrite makes one to take its place; or choose another place"
