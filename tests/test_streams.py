@@ -361,6 +361,23 @@ def test_an_address_that_fails_is_named(tmp_path, quick, way, words):
     assert f"{server.url}/a.tar" in str(caught.value)
 
 
+def test_a_chunked_answer_shorter_than_head_said_is_an_error(tmp_path, quick):
+    """It ends cleanly, and without ranges each try brings the same."""
+    (tmp_path / "a.tar").write_bytes(DATA)
+
+    def way(asked: Asked) -> Way:
+        if asked.method == "HEAD":
+            return Way(tag=False)
+        (tmp_path / "a.tar").write_bytes(DATA[:100_352])
+        return Way(ranges=False, length="chunked", tag=False)
+
+    with (
+        FileServer(tmp_path, way) as server,
+        pytest.raises(StreamError, match=r"a\.tar: the answer ended early.* 100352 of 300000"),
+    ):
+        download(server, "a.tar")
+
+
 def test_a_server_that_asks_for_time_gets_it(tmp_path, quick):
     (tmp_path / "a.tar").write_bytes(DATA)
     with FileServer(

@@ -141,7 +141,10 @@ class Download:
                     f"{self._facts.tag}, now {facts.size} {facts.tag}). Start again when it is "
                     "as it is to be"
                 )
-            self._facts = facts
+            # A chunked answer tells no size; what HEAD told is what the whole has to have.
+            self._facts = _Facts(
+                facts.size if facts.size >= 0 else self._facts.size, facts.tag or self._facts.tag
+            )
             begin = _begin(got.headers) if got.status == 206 else 0
             if begin > self._done:
                 raise StreamError(
