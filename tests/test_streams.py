@@ -613,6 +613,54 @@ def test_the_scratch_file_of_a_sample_asks_for_room(drawn, tmp_path, monkeypatch
     assert not list(Path(archive.spool).parent.iterdir())
 
 
+@pytest.mark.parametrize("again", [True, False])
+def test_a_spool_that_is_gone_is_begun_elsewhere(tmp_path, again):
+    """The disk of the first --spool is not there any more."""
+    out, archive = tmp_path / "out", Archive("stream", "http://h/a.tar", "a", "", 1, "tag")
+    (out / ".fastbucket").mkdir(parents=True)
+    placed = spool.placed([archive], out)
+    spool.prepare(out, placed, str(tmp_path / "first"), print)
+    shutil.rmtree(tmp_path / "first")
+    there = tmp_path / ("first" if again else "second")
+    spool.prepare(out, placed, str(there), print)
+    assert (out / ".fastbucket/spool").resolve().parent == there
+    assert (out / ".fastbucket/spool").is_dir()
+
+
+@pytest.mark.parametrize("tag", [True, False])
+def test_a_query_names_another_archive_where_there_is_no_tag(tmp_path, tag):
+    (tmp_path / "a.tar").write_bytes(DATA)
+    with FileServer(tmp_path, lambda asked: Way(tag=tag)) as server:
+        first, second = (web.archive(f"{server.url}/a.tar?version={n}") for n in (1, 2))
+    places = [archive.spool for archive in spool.placed([first, second], tmp_path)]
+    assert (places[0] == places[1]) == tag
+
+
+def test_a_command_that_is_left_ends_with_what_it_began(tmp_path):
+    """Also what ignores SIGTERM."""
+    note = tmp_path / "pid"
+    line = f"pipe:trap '' TERM; sleep 60 & echo $! > '{note}'; cat; wait; true # a.tar"
+    output = command.Output(command.archive(line))
+    deadline = time.monotonic() + 20
+    while not (note.is_file() and note.read_text().strip()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    output.close()
+    pid = int(note.read_text())
+    while Path(f"/proc/{pid}").exists() and " Z " not in Path(f"/proc/{pid}/stat").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_parquet_file_at_an_address_has_a_remedy(tmp_path):
+    with (tmp_path / "scratch").open("w+b") as scratch:
+        scan = streamscan.StreamScan(
+            "http://h/a.parquet", Slow(b"PAR1" + DATA, 1), scratch.fileno(), print, print
+        )
+        with pytest.raises(StreamError, match=r"a\.parquet: .*local disk: download it first"):
+            list(scan.batches())
+
+
 # Ended in the middle
 
 

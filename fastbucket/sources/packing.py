@@ -201,7 +201,8 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "zstd": _arrow("zstd"),
     "lz4": _arrow("lz4"),
 }
-"""Python's own decompressors, and pyarrow's for what Python has only from 3.14 on (zstd) or never (lz4)."""
+"""Python's own decompressors, and pyarrow's for what Python has only from 3.14 on (zstd) or never
+(lz4)."""
 
 _DAMAGE = (EOFError, OSError, lzma.LZMAError, zlib.error)
 """What they raise where the data is cut short or damaged. Streams raise nothing of the kind."""
