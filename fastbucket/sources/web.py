@@ -17,7 +17,7 @@ import urllib.error
 import urllib.request
 from typing import Any, NamedTuple
 
-from ..catalogue import Archive
+from ..catalogue import UNKNOWN, Archive
 from ..errors import RunError, StreamError
 from ..progress import At, unwatched
 from .packing import archive_name
@@ -25,9 +25,6 @@ from .patience import Patience
 
 TIMEOUT = 60.0
 """Seconds without a byte after which a server counts as stalled."""
-
-UNKNOWN = "unknown"
-"""The state of what has neither ETag nor time."""
 
 _AGAIN = (408, 425, 429, 500, 502, 503, 504)
 """Statuses that another try may mend."""
