@@ -19,6 +19,9 @@ from .geometry import Size, oriented
 VERSION = 2
 """Counts up when the columns or their meaning change; an older file is scanned anew."""
 
+UNKNOWN = "unknown"
+"""The state of a stream whose server says none: neither ETag nor time."""
+
 # How the pixels are coded. What is no JPEG is known by its signature, never by its suffix.
 KINDS = ("none", "jpeg", "jpeg_other", "png", "gif", "webp", "tiff", "heif")
 """Index = code of column `kind`. `jpeg` is plain: 8 bit, Huffman, grey or YCbCr with usual
@@ -75,8 +78,9 @@ class Archive:
     @property
     def identity(self) -> str:
         """What files of the state are named after. An address that is signed has another query at
-        the next run, and is the same archive."""
-        if self.path.startswith(("http://", "https://")):
+        the next run, and is the same archive; where the server gives no tag, a query may as well
+        name another version."""
+        if self.path.startswith(("http://", "https://")) and self.state != UNKNOWN:
             return f"{self.kind} {self.path.partition('?')[0]}"
         return f"{self.kind} {self.path}"
 

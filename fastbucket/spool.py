@@ -14,6 +14,7 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -80,8 +81,9 @@ def prepare(
         if elsewhere:
             name = xxhash.xxh64_hexdigest(os.fsencode(out.resolve()))
             place = Path(elsewhere).resolve() / f"fastbucket-{name}"
-            if folder.is_dir() and folder.resolve() != place:
-                if any(folder.iterdir()):
+            gone = folder.is_symlink() and not folder.exists()
+            if (gone or folder.is_dir()) and folder.resolve() != place:
+                if not gone and any(folder.iterdir()):
                     say(f"the spool stays in {folder.resolve()}, where it was begun")
                     return
                 folder.unlink() if folder.is_symlink() else folder.rmdir()
@@ -133,7 +135,9 @@ def take(archive: Archive, recipe: Recipe, at: At) -> Catalogue:
     try:
         with commit.whole(path) as unfinished, open(unfinished, "wb") as file:
             with tempfile.TemporaryFile(dir=path.parent) as scratch:
-                scanned = streamscan.StreamScan(archive.path, opened, scratch.fileno(), at)
+                scanned = streamscan.StreamScan(
+                    archive.path, opened, scratch.fileno(), at, partial(_check_room, path.parent)
+                )
                 batches = [
                     _spool(archive, batch, file, recipe, path.parent) for batch in scanned.batches()
                 ]
@@ -175,7 +179,7 @@ def _spool(
         part: wanted & (size > 0) & ((part == "image") | (size <= SIDECAR_LIMIT))
         for part, size in sizes.items()
     }
-    _check_room(folder, file, sum(int(sizes[part][copied[part]].sum()) for part in _PARTS))
+    _check_room(folder, sum(int(sizes[part][copied[part]].sum()) for part in _PARTS))
     offsets = {part: np.full(len(wanted), -1, np.int64) for part in _PARTS}
     for row in np.flatnonzero(wanted).tolist():
         names = member_names(columns["key"][row].as_py(), columns["suffix"][row].as_py())
@@ -206,7 +210,7 @@ def _copy(descriptor: int, start: int, size: int, file: IO[bytes], name: str) ->
     file.write(bytes(-size % tarfile.BLOCKSIZE))
 
 
-def _check_room(folder: Path, file: IO[bytes], more: int) -> None:
+def _check_room(folder: Path, more: int) -> None:
     free = shutil.disk_usage(folder).free
     if free - more < MARGIN:
         raise RunError(

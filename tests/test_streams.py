@@ -5,8 +5,11 @@ The measure is the export of the same tars from the local disk, byte for byte.
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import hashlib
 import json
+import lzma
 import shutil
 import signal
 import subprocess
@@ -16,6 +19,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import tars
 from file_server import Asked, FileServer, Way
@@ -162,7 +166,7 @@ def scanned_both_ways(data: bytes, path: Path, segment: int, monkeypatch) -> Non
     whole = tarscan.scan(archive)
     with path.with_suffix(".scratch").open("w+b") as scratch:
         scan = streamscan.StreamScan(
-            str(path), Slow(data, segment), scratch.fileno(), lambda at: None
+            str(path), Slow(data, segment), scratch.fileno(), lambda at: None, lambda more: None
         )
         columns = []
         for batch in scan.batches():
@@ -361,6 +365,23 @@ def test_an_address_that_fails_is_named(tmp_path, quick, way, words):
     assert f"{server.url}/a.tar" in str(caught.value)
 
 
+def test_a_chunked_answer_shorter_than_head_said_is_an_error(tmp_path, quick):
+    """It ends cleanly, and without ranges each try brings the same."""
+    (tmp_path / "a.tar").write_bytes(DATA)
+
+    def way(asked: Asked) -> Way:
+        if asked.method == "HEAD":
+            return Way(tag=False)
+        (tmp_path / "a.tar").write_bytes(DATA[:100_352])
+        return Way(ranges=False, length="chunked", tag=False)
+
+    with (
+        FileServer(tmp_path, way) as server,
+        pytest.raises(StreamError, match=r"a\.tar: the answer ended early.* 100352 of 300000"),
+    ):
+        download(server, "a.tar")
+
+
 def test_a_server_that_asks_for_time_gets_it(tmp_path, quick):
     (tmp_path / "a.tar").write_bytes(DATA)
     with FileServer(
@@ -433,6 +454,51 @@ def test_packed_data_that_is_cut_is_an_error(drawn, tmp_path, suffix):
     with pytest.raises(StreamError) as caught:
         taken(archive, tmp_path)
     assert f"{path}: its {PACKERS[suffix]} data is damaged or ends early" in str(caught.value)
+
+
+def unpacked(path: Path) -> bytes:
+    opened = stream.opened(Archive("stream", str(path), "a", "", path.stat().st_size))
+    try:
+        return b"".join(iter(lambda: opened.read(70_001), b""))
+    finally:
+        opened.close()
+
+
+@pytest.mark.parametrize("module", [bz2, lzma])
+@pytest.mark.parametrize("padding", [0, 4, 6])
+def test_a_damaged_second_stream_is_an_error(tmp_path, module, padding):
+    """Whole, they are read as one; the modules' own files end without a word where it is not."""
+    first, second = module.compress(DATA[:100_352]), module.compress(DATA[100_352:])
+    path, zeros = tmp_path / "a.tar", bytes(padding)
+    path.write_bytes(first + zeros + second + zeros)
+    if not padding or (module is lzma and padding % 4 == 0):
+        assert unpacked(path) == DATA
+    else:
+        with pytest.raises(StreamError, match="is damaged or ends early"):
+            unpacked(path)
+    for damaged in (b"x" + second[1:], b"more", second[:-3]):
+        path.write_bytes(first + zeros + damaged)
+        with pytest.raises(StreamError, match="is damaged or ends early"):
+            unpacked(path)
+
+
+def test_zstd_behind_a_frame_that_is_skipped(tmp_path):
+    path = tmp_path / "a.tar"
+    packed = pa.compress(DATA, codec="zstd", asbytes=True)
+    path.write_bytes(b"\x50\x2a\x4d\x18" + (4).to_bytes(4, "little") + b"abcd" + packed)
+    assert unpacked(path) == DATA
+
+
+def test_packed_data_that_is_cut_between_two_members_is_an_error(drawn, tmp_path):
+    """gzip has nothing against it; the tar in it is not at its end, and a pipe tells no length."""
+    data = drawn.paths[0].read_bytes()
+    path = tmp_path / "a.tar.gz"
+    path.write_bytes(gzip.compress(data[:100_352]) + gzip.compress(data[100_352:]))
+    (archive,) = archives([f"pipe:cat '{path}'"], allow_pipe=True)
+    taken(archive, tmp_path / "whole")
+    path.write_bytes(gzip.compress(data[:100_352]))
+    with pytest.raises(StreamError, match="ends early, at byte 100352"):
+        taken(archive, tmp_path / "cut")
 
 
 PIPES = {
@@ -531,6 +597,68 @@ def test_a_full_disk_is_named_before_it_is_full(drawn, tmp_path, monkeypatch):
     with pytest.raises(RunError, match=r"no room.*--spool DIR"):
         spool.take(archive, RECIPE, lambda at: None)
     assert not list(Path(archive.spool).parent.iterdir())
+
+
+def test_the_scratch_file_of_a_sample_asks_for_room(drawn, tmp_path, monkeypatch):
+    """It grows with the sample, before any of it is spooled."""
+    (archive,) = archives([packed(drawn.paths[0], tmp_path / "in", "gz")])
+    (archive,) = spool.placed([archive], tmp_path)
+    Path(archive.spool).parent.mkdir(parents=True)
+    monkeypatch.setattr(streamscan, "SEGMENT", 512)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=spool.MARGIN + 511))
+    monkeypatch.setattr(spool, "_spool", None)  # is not come to
+    with pytest.raises(RunError, match=r"no room.*--spool DIR"):
+        spool.take(archive, RECIPE, lambda at: None)
+    assert not list(Path(archive.spool).parent.iterdir())
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_a_spool_that_is_gone_is_begun_elsewhere(tmp_path, again):
+    """The disk of the first --spool is not there any more."""
+    out, archive = tmp_path / "out", Archive("stream", "http://h/a.tar", "a", "", 1, "tag")
+    (out / ".fastbucket").mkdir(parents=True)
+    placed = spool.placed([archive], out)
+    spool.prepare(out, placed, str(tmp_path / "first"), print)
+    shutil.rmtree(tmp_path / "first")
+    there = tmp_path / ("first" if again else "second")
+    spool.prepare(out, placed, str(there), print)
+    assert (out / ".fastbucket/spool").resolve().parent == there
+    assert (out / ".fastbucket/spool").is_dir()
+
+
+@pytest.mark.parametrize("tag", [True, False])
+def test_a_query_names_another_archive_where_there_is_no_tag(tmp_path, tag):
+    (tmp_path / "a.tar").write_bytes(DATA)
+    with FileServer(tmp_path, lambda asked: Way(tag=tag)) as server:
+        first, second = (web.archive(f"{server.url}/a.tar?version={n}") for n in (1, 2))
+    places = [archive.spool for archive in spool.placed([first, second], tmp_path)]
+    assert (places[0] == places[1]) == tag
+
+
+def test_a_command_that_is_left_ends_with_what_it_began(tmp_path):
+    """Also what ignores SIGTERM."""
+    note = tmp_path / "pid"
+    line = f"pipe:trap '' TERM; sleep 60 & echo $! > '{note}'; cat; wait; true # a.tar"
+    output = command.Output(command.archive(line))
+    deadline = time.monotonic() + 20
+    while not (note.is_file() and note.read_text().strip()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    output.close()
+    pid = int(note.read_text())
+    while Path(f"/proc/{pid}").exists() and " Z " not in Path(f"/proc/{pid}/stat").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_parquet_file_at_an_address_has_a_remedy(tmp_path):
+    with (tmp_path / "scratch").open("w+b") as scratch:
+        scan = streamscan.StreamScan(
+            "http://h/a.parquet", Slow(b"PAR1" + DATA, 1), scratch.fileno(), print, print
+        )
+        with pytest.raises(StreamError, match=r"a\.parquet: .*local disk: download it first"):
+            list(scan.batches())
 
 
 # Ended in the middle

@@ -7,6 +7,7 @@ command is not run again by itself: it knows best how to try again (curl --retry
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from contextlib import suppress
@@ -44,6 +45,7 @@ class Output:
             shell=True,  # that is what pipe: means, and --allow-pipe allows
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
+            start_new_session=True,  # the shell may have begun others: all of them end with it
         )
         assert self._process.stdout is not None
         self._printed = self._process.stdout
@@ -59,9 +61,16 @@ class Output:
     def close(self) -> None:
         self._printed.close()
         if self._process.poll() is None:
-            self._process.terminate()
+            self._signal(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(1.0)
+                return
+            self._signal(signal.SIGKILL)
+            self._process.wait()
+
+    def _signal(self, number: int) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
 
     def _check(self) -> None:
         try:

@@ -78,8 +78,14 @@ def archive_in(command: str) -> str:
     return archive_name(found[-1]) if found else ""
 
 
+_SKIPPED = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
+"""What a skippable frame begins with: pzstd puts one in front of each frame of zstd."""
+
+
 def packing(first: bytes) -> str:
     """How something is packed that begins with `first`; "" where it is not."""
+    if _SKIPPED.match(first):
+        return "zstd"
     return next((name for mark, name in SIGNATURES.items() if first.startswith(mark)), "")
 
 
@@ -124,18 +130,79 @@ class _Again(io.RawIOBase):
         return len(data)
 
 
+class _Members(io.RawIOBase):
+    """Compressed streams behind one another, as pbzip2, pigz and cat write them, and nothing else.
+
+    BZ2File and LZMAFile take a second stream with a damaged header for the end of the file, as do
+    their tools for what is no stream at all. padding: bytes of which zeros may stand between them.
+    """
+
+    def __init__(self, stream: Any, begin: Callable[[], Any], padding: int = 0) -> None:
+        self._stream, self._begin, self._padding = stream, begin, padding
+        self._inside: Any = begin()
+        self._fed = b""
+        self._started = False  # the stream at hand
+        self._ended = 0  # streams that did
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, into: Any) -> int:
+        room = memoryview(into).cast("B")
+        while True:
+            data = b""
+            if self._inside.eof:
+                self._fed = self._inside.unused_data
+                self._inside, self._started = self._begin(), False
+                self._ended += 1
+                self._fed = self._unpadded(self._fed)
+            if self._started and not self._inside.needs_input:
+                data = self._inside.decompress(b"", len(room))
+            else:
+                more = self._fed or self._stream.read1(_BUFFER)
+                self._fed = b""
+                if not more:
+                    if self._started or not self._ended:
+                        raise EOFError("its last stream has no end")
+                    return 0
+                self._started = True
+                data = self._inside.decompress(more, len(room))
+            if data:
+                room[: len(data)] = data
+                return len(data)
+
+    def _unpadded(self, data: bytes) -> bytes:
+        """What stands behind the zeros that fill up a stream."""
+        if not self._padding:
+            return data
+        zeros = 0
+        while not (rest := data.lstrip(b"\0")):
+            zeros += len(data)
+            if not (data := self._stream.read1(_BUFFER)):
+                break
+        zeros += len(data) - len(rest)
+        if zeros % self._padding:
+            raise lzma.LZMAError(f"{zeros} bytes of padding")
+        return rest
+
+
+def _members(begin: Callable[[], Any], padding: int = 0) -> Callable[[Any], Any]:
+    return lambda stream: io.BufferedReader(_Members(stream, begin, padding), _BUFFER)
+
+
 def _arrow(codec: str) -> Callable[[Any], Any]:
     return lambda stream: pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), codec)
 
 
 _READERS: dict[str, Callable[[Any], Any]] = {
     "gzip": lambda stream: gzip.GzipFile(fileobj=stream, mode="rb"),
-    "bzip2": bz2.BZ2File,
-    "xz": lzma.LZMAFile,
+    "bzip2": _members(bz2.BZ2Decompressor),
+    "xz": _members(lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ), padding=4),
     "zstd": _arrow("zstd"),
     "lz4": _arrow("lz4"),
 }
-"""Python's own, and pyarrow's for what Python has only from 3.14 on (zstd) or never (lz4)."""
+"""Python's own decompressors, and pyarrow's for what Python has only from 3.14 on (zstd) or never
+(lz4)."""
 
 _DAMAGE = (EOFError, OSError, lzma.LZMAError, zlib.error)
 """What they raise where the data is cut short or damaged. Streams raise nothing of the kind."""
@@ -162,8 +229,9 @@ class Unpacked:
 
     @property
     def whole(self) -> bool:
-        """All packings have an end of their own, without which `read` raises."""
-        return bool(self._how) or self._stream.whole
+        """The end of a packing is no proof: what is cut between two of its members or frames ends
+        like one that never had a second."""
+        return self._stream.whole
 
     def read(self, size: int) -> bytes:
         """Up to `size` bytes; none at the end only."""

@@ -9,7 +9,7 @@ those of `tarscan`, to the letter.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,6 +39,8 @@ _OPEN = {
 """How a walk may end because its segment does -> bytes behind the place with which that is final;
 None: none are enough."""
 
+_PARQUET = b"PAR1"
+
 _EARLY = (
     tarheader.HEADER_CUT,
     tarheader.DATA_CUT,
@@ -59,11 +61,20 @@ class Batch(NamedTuple):
 class StreamScan:
     """The samples of a stream, batch by batch; then how it ended, as in a `Catalogue`.
 
-    scratch: descriptor of an empty file to write to. Raises StreamError where the stream is no tar,
-    or ends early without having said how long it is.
+    scratch: descriptor of an empty file to write to. ask_room(bytes): asked before that grows past
+    a segment, by so many; raises where they are not there. Raises StreamError where the
+    stream is no tar, or ends early without having said how long it is.
     """
 
-    def __init__(self, name: str, stream: Bytes, scratch: int, at: At) -> None:
+    def __init__(
+        self,
+        name: str,
+        stream: Bytes,
+        scratch: int,
+        at: At,
+        ask_room: Callable[[int], None],
+    ) -> None:
+        self._ask_room = ask_room
         self._name, self._stream, self._scratch, self._at = name, stream, scratch, at
         self._filled = 0  # bytes in the scratch file
         self._base = 0  # byte of the tar at its beginning
@@ -80,6 +91,10 @@ class StreamScan:
         walk = _Walk(self._scratch, self._name)
         self._fill(room)
         block = os.pread(self._scratch, BLOCK, 0)
+        if block.startswith(_PARQUET):
+            raise StreamError(
+                f"{self._name}: a Parquet file is read from a local disk: download it first"
+            )
         if not is_tar(block):
             why = why_no_tar(block).replace("the file", "it")
             raise StreamError(f"{self._name}: not a tar: {why}. See what it is: {block[:40]!r}")
@@ -92,6 +107,7 @@ class StreamScan:
             if ended != _STARVED:
                 break
             if not self._move(state) and self._filled == room:
+                self._ask_room(room)
                 room *= 2
             self._fill(room)
         self._end(ended, state)

@@ -17,7 +17,7 @@ import urllib.error
 import urllib.request
 from typing import Any, NamedTuple
 
-from ..catalogue import Archive
+from ..catalogue import UNKNOWN, Archive
 from ..errors import RunError, StreamError
 from ..progress import At, unwatched
 from .packing import archive_name
@@ -25,9 +25,6 @@ from .patience import Patience
 
 TIMEOUT = 60.0
 """Seconds without a byte after which a server counts as stalled."""
-
-UNKNOWN = "unknown"
-"""The state of what has neither ETag nor time."""
 
 _AGAIN = (408, 425, 429, 500, 502, 503, 504)
 """Statuses that another try may mend."""
@@ -141,7 +138,10 @@ class Download:
                     f"{self._facts.tag}, now {facts.size} {facts.tag}). Start again when it is "
                     "as it is to be"
                 )
-            self._facts = facts
+            # A chunked answer tells no size; what HEAD told is what the whole has to have.
+            self._facts = _Facts(
+                facts.size if facts.size >= 0 else self._facts.size, facts.tag or self._facts.tag
+            )
             begin = _begin(got.headers) if got.status == 206 else 0
             if begin > self._done:
                 raise StreamError(
