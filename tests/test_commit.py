@@ -78,8 +78,8 @@ import os
 from pathlib import Path
 from fastbucket import commit
 child = os.fork()
+child and os.waitpid(child, 0)  # or both may write at once
 print(commit.temporary(Path({str(path)!r})), flush=True)
-child and os.waitpid(child, 0)
 """
     theirs = subprocess.run(
         [sys.executable, "-c", program],

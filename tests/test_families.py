@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastbucket import Recipe, RunError, SampleError, Transcoder
-from fastbucket.buckets import CHOICES, FAMILIES, MOST, SD15, SDXL, SPREAD, Bucket
+from fastbucket.buckets import CHOICES, FAMILIES, MOST, SD15, SDXL, SPREAD, Bucket, scaled
 from fastbucket.geometry import Size
 from fastbucket.kernels.fit import ONLY_NEXT, fit
 from fastbucket.verification.placement import Placement
@@ -145,8 +145,9 @@ def test_a_list_keeps_its_order_and_its_sizes():
 
 def test_at_another_base_a_family_is_scaled():
     recipe = Recipe(family="list", sizes=("640x384", "512x512"))
-    assert [tuple(b.target) for b in recipe.buckets(1024)] == [(1280, 768), (1024, 1024)]
-    assert [b.id for b in recipe.buckets(1024)] == [b.id for b in recipe.buckets()]
+    larger = scaled(recipe.protos(), 1024, recipe.divisible)
+    assert [tuple(b.target) for b in larger] == [(1280, 768), (1024, 1024)]
+    assert [b.id for b in larger] == [b.id for b in recipe.buckets()]
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,7 @@ def test_webdataset(photos, tmp_path):
     assert found == expected(photos, "photos-{pair:03d}/{name}")
 
 
+@pytest.mark.long  # a Ray of its own; test_ray has one already
 @pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed")
 def test_ray(photos, tmp_path):
     run("ray", tmp_path)

@@ -152,6 +152,7 @@ def test_interrupted_killed_and_resumed(drawn, drawn_export, tmp_path):
     ]
 
 
+@pytest.mark.long  # test_interrupted_killed_and_resumed does so with drawn images
 def test_photos_by_one_worker_killed_and_resumed(photo_export, tmp_path):
     out = tmp_path / "out"
     process = start(photo_export.sources, out, Recipe())

@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.mark.long  # two minutes; test_faults kills workers at random
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")
 def test_a_few_kills_change_no_byte(tmp_path):
     done = subprocess.run(
