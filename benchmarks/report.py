@@ -171,9 +171,7 @@ def method(record: Record) -> list[str]:
     return [
         "## Method",
         "",
-        "- Every contender and every round has a fresh process, pinned to one core and told to use "
-        f"one thread. All of a round are alive together and take turns of {TURN} images: what the "
-        "machine does meets everyone. A figure is the median of its rounds.",
+        _turns(record),
         f'- Within a process every {WARM_UP}th image warms up, the others are measured. "ms an '
         'image" is of the first pass over them, in which every size is new; "sizes met before" is '
         "of the second. A real source lies between.",
@@ -188,6 +186,27 @@ def method(record: Record) -> list[str]:
         "",
         *_versions(record),
     ]
+
+
+def _turns(record: Record) -> str:
+    """How contenders took turns when these figures were measured."""
+    fresh = (
+        "- Every contender and every round has a fresh process, pinned to one core and told to use "
+    )
+    measured = [f.at for f in record.figures if f.bench.startswith(("transcode/", "resize/"))]
+    if measured and min(measured) < _TURNS_SINCE:
+        return (
+            f"{fresh}one thread; the rounds are interleaved. A figure is the median of its rounds."
+        )
+    return (
+        f"{fresh}one thread. All of a round are alive together and take turns of {TURN} images: what "
+        "the machine does meets everyone. A figure is the median of its rounds."
+    )
+
+
+_TURNS_SINCE = "2026-11-26"
+"""Day from which on contenders take turns within a round. Figures of before stand on the page until
+they are measured again."""
 
 
 def _versions(record: Record) -> list[str]:
