@@ -199,8 +199,8 @@ def _turns(record: Record) -> str:
             f"{fresh}one thread; the rounds are interleaved. A figure is the median of its rounds."
         )
     return (
-        f"{fresh}one thread. All of a round are alive together and take turns of {TURN} images: what "
-        "the machine does meets everyone. A figure is the median of its rounds."
+        f"{fresh}one thread. All of a round are alive together and take turns of {TURN} images: "
+        "what the machine does meets everyone. A figure is the median of its rounds."
     )
 
 
