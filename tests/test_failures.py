@@ -251,7 +251,7 @@ def test_finished_shards_vanish(drawn, whole, tmp_path):
     with paused(process, out):
         gone = next((out / "buckets").glob("*/*.tar"))
         shutil.rmtree(gone.parent)
-    failed(process, gone.name, "the same command makes it again")
+    failed(process, gone.name, "the same export makes it again")
     complete(drawn, out, whole)
 
 
