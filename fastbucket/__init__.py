@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from .jobarray import export_part, merge
     from .loader import Loader
     from .pruning import prune
-    from .recipe import Recipe, Resources
+    from .recipe import Recipe
     from .report import Report
+    from .resources import Resources
     from .run import export, plan
     from .sinks import push
     from .stage import webdataset_stage
@@ -52,7 +53,7 @@ _HOMES = {
     "Loader": "loader",
     "Recipe": "recipe",
     "Report": "report",
-    "Resources": "recipe",
+    "Resources": "resources",
     "RunError": "errors",
     "SampleError": "errors",
     "Transcoded": "transcode",

@@ -16,17 +16,19 @@ from . import spool
 from .engines import Engine
 from .errors import RunError
 from .format import MANIFEST, STATE, index_path, shard_path
+from .job import Job, Run, Sources, check_unchanged
+from .making import limit_errors, make_shards, planned_errors
 from .parts import Joined, Merging, Part
 from .parts import facts as parts_facts
 from .progress import Progress
-from .recipe import Recipe, Resources
+from .recipe import Recipe
 from .report import BAD_INPUTS_SHOWN, BadInput, BucketCount, Report
-from .run import Job, Run, Sources, check_unchanged, limit_errors, make_shards, planned_errors
+from .resources import Resources
 from .sources.address import is_remote
 from .state import load, writing
 
 if TYPE_CHECKING:
-    from .planning import Written
+    from .planfile import Written
     from .records import Record
 
 _NAMED = 3
@@ -78,16 +80,16 @@ def export_part(
 
 def _work(run: Run, job: Job, state: Joined) -> Report:
     """Scan and plan as far as nobody else has, then this part's shards."""
-    from . import planning
+    from . import planfile
 
     with run.engine(state.fence) as engine:
         state.note(engine.workers)
-        plan = planning.written(state.path, run.recipe)
+        plan = planfile.written(state.path, run.recipe)
         if plan is None:
             plan = _planned(run, job, state, engine)
         tasks = [task for at, task in enumerate(plan.tasks()) if state.part.owns(at)]
         state.sweep_own(_targets(run.out, plan, chain.from_iterable(tasks)))
-        name = planning.names(plan, state.path)
+        name = planfile.names(plan, state.path)
         report = Report(
             str(run.out), job.export_id, f"part {state.part}", len(job.archives), 0, 0, {}, [],
             seconds=run.seconds, workers=engine.workers,
@@ -113,7 +115,7 @@ def _work(run: Run, job: Job, state: Joined) -> Report:
 def _planned(run: Run, job: Job, state: Joined, engine: Engine) -> Written:
     """The plan that all share, made here or by whoever was faster."""
     engine.start(len(job.archives))
-    from . import outcome, planning
+    from . import outcome, planfile, planning
     from .kernels import fit  # noqa: F401 the plan's kernel, loaded while the workers start
     from .scan import scan
 
@@ -123,13 +125,13 @@ def _planned(run: Run, job: Job, state: Joined, engine: Engine) -> Written:
             run.out, job.archives, job.stamps, engine, run.progress, state.part, run.recipe
         )
     with run.timed("plan"):
-        found = planning.written(state.path, run.recipe)  # by another part, meanwhile
+        found = planfile.written(state.path, run.recipe)  # by another part, meanwhile
         if found is None:
             made = planning.make(job.archives, tables, run.recipe, job.excluded, run.progress)
             whole = outcome.planned(run.out, made, tables, job.export_id, engine.workers)
             limit_errors(run, planned_errors(whole), [])
-            planning.write(made, tables, state.path, shared=True)
-            found = planning.written(state.path, run.recipe)
+            planfile.write(made, tables, state.path, shared=True)
+            found = planfile.written(state.path, run.recipe)
     assert found is not None
     return found
 
@@ -208,17 +210,17 @@ def _done(out: Path) -> Report:
 def _merged(
     run: Run, agreed: dict[str, object], export_id: str, stamps: dict[str, str], state: Merging
 ) -> Report:
-    from . import outcome, planning
+    from . import outcome, planfile
     from .scan import scan
 
-    plan = planning.written(state.path, run.recipe)
+    plan = planfile.written(state.path, run.recipe)
     if plan is None:
         raise RunError(f"no part in {run.out} has come as far as a plan: run them all first")
     with run.timed("read"):
         records = _records(run.out, plan, int(str(agreed["parts"])))
         with run.engine(None) as engine:
             tables = scan(run.out, plan.archives, stamps, engine, run.progress)
-        made = planning.read(plan, tables, state.path)
+        made = planfile.read(plan, tables, state.path)
     check_unchanged(plan.archives, stamps, state)
     state.cut_off()
     report = outcome.planned(run.out, made, tables, export_id, state.workers())

@@ -30,6 +30,7 @@ from .look import DTYPE
 from .recipe import Recipe
 from .records import Drop, Record
 from .report import BAD_INPUTS_SHOWN, BadInput, BucketCount, Report
+from .shardlist import Shard
 from .sources.address import PIPE, is_remote, public
 
 _BYTES_PER_PIXEL = 0.34
@@ -40,7 +41,7 @@ def planned(
     out: Path, made: planning.Plan, tables: Sequence[pa.Table], export_id: str, workers: int
 ) -> Report:
     """The report of a plan: what will be exported if every pixel is sound."""
-    shards: dict[int, list[planning.Shard]] = {}
+    shards: dict[int, list[Shard]] = {}
     for shard in made.shards:
         shards.setdefault(shard.bucket, []).append(shard)
     buckets = []

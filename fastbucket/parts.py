@@ -19,11 +19,13 @@ from types import TracebackType
 from typing import Any, NamedTuple, TextIO
 
 from . import commit
+from .clearing import FENCE, SHARDS
 from .commit import TEMPORARY, Fence
 from .errors import RunError
 from .format import BUCKETS, STATE
+from .lock import holder, locked
 from .recipe import Recipe
-from .state import FENCE, SHARDS, State, holder, load, locked, run_facts, writing
+from .state import State, load, run_facts, writing
 
 FACTS = "parts.json"
 

@@ -1,85 +1,28 @@
 """Catalogue + recipe -> which sample goes where: array work over all columns at once.
 
-Every decision that a header allows is made here, so that what is dropped is never read. The result
-is two files in the state folder: `plan.arrow`, the kept samples in the order of the shards, which
-workers map; and `plan.json`, the shards and the carried fields. Where several machines work on one
-export there is a third, `decisions.arrow`: with it and the catalogues the plan is read back whole.
+Every decision that a header allows is made here, so that what is dropped is never read.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from functools import cache
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from . import commit, dedup, sidecar
+from . import dedup, shardlist, sidecar
 from .buckets import Bucket
 from .catalogue import KIND, Archive, broken, column, text
 from .errors import RunError
 from .format import DROP_REASONS, image_id, sample_key
 from .progress import Progress, Silent
 from .recipe import Recipe
-from .sources import KINDS
-from .sources.names import member_names
+from .shardlist import Shard, Shards
+from .sourcerows import SourceRows, starts
 
 REASON = {name: code for code, name in enumerate(DROP_REASONS)}
-
-DECISIONS = "decisions.arrow"
-
-_ROW_COLUMNS = (
-    "key", "suffix", "image_offset", "image_size", "text_offset", "text_size", "json_offset",
-    "json_size", "class_offset", "class_size", "width", "height", "orientation", "kind", "chroma",
-    "profile",
-)  # fmt: skip
-"""Columns of the catalogue that an export needs of a kept sample."""
-
-
-class Shard(NamedTuple):
-    """One shard of the export: rows [start, stop) of the plan, all of one bucket.
-
-    With several bases a bucket's rows stand once in the plan, those that fit the most bases first;
-    the shards of one number begin at the same row at every base that reaches so far.
-    """
-
-    bucket: int
-    number: int
-    start: int
-    stop: int
-
-
-class Shards:
-    """The shards of an export and their buckets, at every base."""
-
-    buckets: tuple[Bucket, ...]  # of all bases, the smallest base first
-    shards: list[Shard]
-
-    def tasks(self) -> list[tuple[int, ...]]:
-        """Indices of the shards that are made of the same samples, decoded once: those of one
-        number of a bucket at every base. The first is of the smallest base, and has all of them."""
-        together: dict[int, list[int]] = {}
-        for index, shard in enumerate(self.shards):
-            together.setdefault(shard.start, []).append(index)
-        return [tuple(indices) for indices in together.values()]
-
-    def at_larger_bases(self, bucket: int) -> list[int]:
-        """The same bucket at the larger bases, the largest first."""
-        own = self.buckets[bucket]
-        return [
-            index
-            for index in range(len(self.buckets) - 1, bucket, -1)
-            if self.buckets[index].proto == own.proto
-        ]
-
-    def is_whole(self, bucket: int) -> bool:
-        """Whether a bucket is of the smallest base, which every kept sample goes to."""
-        return self.buckets[bucket].base == self.buckets[0].base
 
 
 @dataclass
@@ -101,55 +44,6 @@ class Plan(Shards):
         return {DROP_REASONS[i]: int(n) for i, n in enumerate(counts) if i and n}
 
 
-class _Rows:
-    """Access to source bytes by global row, one archive open at a time."""
-
-    def __init__(
-        self,
-        archives: Sequence[Archive],
-        tables: Sequence[pa.Table],
-        starts: np.ndarray,
-        progress: Progress,
-    ) -> None:
-        self._archives, self._tables, self._starts = archives, tables, starts
-        self._progress = progress
-
-    def read(
-        self, phase: str, rows: np.ndarray, part: str, limit: int | None
-    ) -> Iterator[memoryview]:
-        """The first `limit` bytes of a member of each row: part is image, text or json."""
-        if rows.size:
-            self._progress.phase(phase, rows.size, "samples")
-        reader, current = None, -1
-        into = bytearray()
-        try:
-            for row in rows:
-                archive = int(np.searchsorted(self._starts, row, side="right")) - 1
-                if archive != current:
-                    if reader is not None:
-                        reader.close()
-                    current = archive
-                    reader = KINDS[self._archives[archive].kind].Reader(self._archives[archive])
-                    table = self._tables[archive]
-                    offsets = column(table, f"{part}_offset")
-                    sizes = column(table, f"{part}_size")
-                assert reader is not None
-                at = int(row - self._starts[archive])
-                self._progress.advance(1)
-                size = int(sizes[at])
-                beyond = part != "image" and size > sidecar.SIDECAR_LIMIT
-                if size <= 0 or beyond:  # absent or empty: a folder has no file to open for it
-                    yield memoryview(b"")
-                    continue
-                size = size if limit is None else min(size, limit)
-                key, suffix = table["key"][at].as_py(), table["suffix"][at].as_py()
-                name = member_names(key, suffix)[part]
-                yield reader.read(name, int(offsets[at]), size, into)
-        finally:
-            if reader is not None:
-                reader.close()
-
-
 def make(
     archives: Sequence[Archive],
     tables: Sequence[pa.Table],
@@ -161,8 +55,8 @@ def make(
 
     Raises RunError for two samples of one image_id, and where nothing was found at all.
     """
-    starts = _starts(tables)
-    if not starts[-1]:
+    first = starts(tables)
+    if not first[-1]:
         why = next(filter(None, map(broken, tables)), "")
         raise RunError(
             f"no samples in {', '.join(a.path for a in archives[:3])}{why and f' ({why})'}"
@@ -198,7 +92,7 @@ def make(
     reason[(reason == 0) & (level == 0)] = REASON["too_small"]
     listed = np.zeros(reason.size, np.bool_)
     if excluded:
-        for archive, table, start in zip(archives, tables, starts, strict=False):
+        for archive, table, start in zip(archives, tables, first, strict=False):
             for at, key in enumerate(table.column("key").to_pylist()):
                 name = image_id(archive.id_prefix, text(key))
                 if name in excluded or sample_key(name) in excluded:
@@ -208,7 +102,7 @@ def make(
     would_stay = listed & (reason == 0)
     reason[listed] = REASON["excluded"]
 
-    source = _Rows(archives, tables, starts, progress or Silent())
+    source = SourceRows(archives, tables, first, progress or Silent())
     if recipe.missing_caption_policy == "drop":
         rows = np.flatnonzero((reason == 0) | would_stay)
         without = rows[~_captioned(source, rows, recipe.caption_field)]
@@ -232,11 +126,13 @@ def make(
     kept = np.flatnonzero(reason == 0)
     family = len(bases[0])
     bucket[bucket >= 0] += family * (np.maximum(level, 1) - 1)[bucket >= 0].astype(np.int16)
-    order = _order(reason, bucket, family)
-    shards = _shards(bucket[order] % family, level[order], len(bases), family, recipe.shard_size)
+    order = shardlist.order(reason, bucket, family)
+    shards = shardlist.cut(
+        bucket[order] % family, level[order], len(bases), family, recipe.shard_size
+    )
     return Plan(
         archives=list(archives),
-        starts=starts,
+        starts=first,
         reason=reason,
         bucket=bucket,
         order=order,
@@ -295,20 +191,7 @@ def _clear_rare(
         )
 
 
-def _starts(tables: Sequence[pa.Table]) -> np.ndarray:
-    """First row of each archive, and the number of all. int64 (archives + 1,)."""
-    return np.cumsum([0, *(table.num_rows for table in tables)]).astype(np.int64)
-
-
-def _order(reason: np.ndarray, bucket: np.ndarray, family: int) -> np.ndarray:
-    """The kept rows by bucket, those first that fit most bases, in the order of the source within
-    each. bucket: as in `Plan`, of so many at each base. int64 (kept,)."""
-    kept = np.flatnonzero(reason == 0)
-    level, proto = np.divmod(bucket[kept], np.int16(family))
-    return np.asarray(kept[np.lexsort((-level, proto))])  # which is stable
-
-
-def _captioned(source: _Rows, rows: np.ndarray, field: str) -> np.ndarray:
+def _captioned(source: SourceRows, rows: np.ndarray, field: str) -> np.ndarray:
     """Which rows have a caption, in their .txt or in a field of their JSON. bool (n,)."""
     limit = sidecar.SIDECAR_LIMIT
     found = np.array(
@@ -337,119 +220,3 @@ def _check_folder_ids(archives: Sequence[Archive], tables: Sequence[pa.Table]) -
                     f"two samples of one image_id {name!r}, in {seen[name]} and in {archive.path}"
                 )
             seen[name] = archive.path
-
-
-def _shards(
-    bucket: np.ndarray, level: np.ndarray, bases: int, family: int, shard_size: int
-) -> list[Shard]:
-    """The shards of samples in their order: ascending by bucket, int16 (n,), below `family`, and
-    descending by the number of `bases` that they fit, uint8 (n,)."""
-    shards: list[Shard] = []
-    found, first, count = np.unique(bucket, return_index=True, return_counts=True)
-    ends = first + count
-    for base in range(bases):
-        for own, start, end in zip(found.tolist(), first.tolist(), ends.tolist(), strict=True):
-            stop = start + int((level[start:end] > base).sum())
-            for number, at in enumerate(range(start, stop, shard_size)):
-                here = Shard(base * family + own, number, at, min(at + shard_size, stop))
-                shards.append(here)
-    return shards
-
-
-def write(plan: Plan, tables: Sequence[pa.Table], state: Path, shared: bool = False) -> None:
-    """Write plan.arrow and plan.json; the second is the sign that both are whole.
-
-    shared: with others who write the same plan there now. The first to be done wins; what is there
-    stays, for it may be mapped already; and decisions.arrow is the sign that all three are there.
-    """
-    parts = []
-    kept = np.sort(plan.order)
-    bounds = np.searchsorted(kept, plan.starts)
-    for number, table in enumerate(tables):
-        rows = kept[bounds[number] : bounds[number + 1]] - plan.starts[number]
-        part = table.select(list(_ROW_COLUMNS)).take(pa.array(rows))
-        archive = pa.array(np.full(rows.size, number, np.int32))
-        parts.append(part.append_column("archive", archive))
-    rows_table = pa.concat_tables(parts)
-    rows_table = rows_table.take(pa.array(np.searchsorted(kept, plan.order))).combine_chunks()
-    _write_table(rows_table, state / "plan.arrow", shared)
-    facts: dict[str, Any] = {
-        "archives": [asdict(archive) for archive in plan.archives],
-        "shards": [list(shard) for shard in plan.shards],
-        "carried": [list(field) for field in plan.carried],
-    }
-    commit.write_text(state / "plan.json", json.dumps(facts), once=shared)
-    if shared:
-        decisions = pa.table({"reason": plan.reason, "bucket": plan.bucket})
-        _write_table(decisions, state / DECISIONS, shared)
-
-
-def _write_table(table: pa.Table, path: Path, once: bool) -> None:
-    with (
-        commit.whole(path, once) as unfinished,
-        pa.OSFile(str(unfinished), "wb") as sink,
-        pa.ipc.new_file(sink, table.schema) as out,
-    ):
-        out.write_table(table)
-
-
-@dataclass
-class Written(Shards):
-    """What plan.json says, and the buckets."""
-
-    archives: list[Archive]
-    buckets: tuple[Bucket, ...]
-    shards: list[Shard]
-    carried: list[sidecar.Carried]
-
-
-def written(state: Path, recipe: Recipe) -> Written | None:
-    """The plan that several machines share; None where none is whole yet."""
-    if not (state / DECISIONS).is_file():
-        return None
-    facts = json.loads((state / "plan.json").read_text())
-    return Written(
-        [Archive(**archive) for archive in facts["archives"]],
-        tuple(chain.from_iterable(recipe.ladder())),
-        [Shard(*shard) for shard in facts["shards"]],
-        [sidecar.Carried(*field) for field in facts["carried"]],
-    )
-
-
-def read(found: Written, tables: Sequence[pa.Table], state: Path) -> Plan:
-    """The whole plan again, from what `write` left and the catalogues of its archives.
-
-    Raises RunError where the two are not of one source.
-    """
-    decisions = pa.ipc.open_file(pa.memory_map(str(state / DECISIONS))).read_all()
-    starts = _starts(tables)
-    if decisions.num_rows != starts[-1]:
-        raise RunError(
-            f"{state / DECISIONS} is of {decisions.num_rows} samples, the catalogues beside it of "
-            f"{starts[-1]}: remove the folder {state.parent} to start afresh"
-        )
-    reason, bucket = column(decisions, "reason"), column(decisions, "bucket")
-    return Plan(
-        archives=found.archives,
-        starts=starts,
-        reason=reason,
-        bucket=bucket,
-        order=_order(reason, bucket, len({bucket.proto for bucket in found.buckets})),
-        buckets=found.buckets,
-        shards=found.shards,
-        carried=found.carried,
-    )
-
-
-def names(found: Written, state: Path) -> Callable[[int], str]:
-    """at -> the image_id of a sample of plan.arrow, which is opened when first asked."""
-
-    @cache
-    def rows() -> pa.Table:
-        return pa.ipc.open_file(pa.memory_map(str(state / "plan.arrow"))).read_all()
-
-    def name(at: int) -> str:
-        archive = found.archives[rows()["archive"][at].as_py()]
-        return image_id(archive.id_prefix, text(rows()["key"][at].as_py()))
-
-    return name

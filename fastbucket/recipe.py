@@ -1,38 +1,20 @@
-"""What decides the bytes, and what must not: `Recipe` and `Resources`.
-
-The command line makes one option of every field here, with its help, its default and its choices.
-"""
+"""`Recipe`: what decides the bytes."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from .buckets import CHOICES, FAMILIES, Bucket, Shape, ladder, protos
 from .crop import CROPS
-from .engines import ENGINES
 from .errors import RunError
 from .format import CAPTION_SOURCE, IMAGE_MODES
 from .geometry import Size
+from .option import option
 from .subsampling import POLICIES
-
-
-def _option(
-    default: Any,
-    help: str,
-    choices: tuple[str, ...] = (),
-    later: bool = False,
-    only_with: tuple[str, str] = ("", ""),
-    item: type = str,
-) -> Any:
-    """later: not of the first recipes, and so not in the JSON while it has its default.
-    only_with: another field and the value of it without which this one would do nothing.
-    item: what a tuple is of that is empty by default."""
-    facts = {"help": help, "choices": choices, "later": later, "only_with": only_with, "item": item}
-    return field(default=default, metadata=facts)
 
 
 @dataclass(frozen=True)
@@ -42,99 +24,99 @@ class Recipe:
     Raises RunError where a value makes no sense.
     """
 
-    base_resolution: int = _option(512, "Base resolution in pixels: buckets have about its square.")
-    divisible: int = _option(32, "Target sides are multiples of this many pixels.")
-    family: str = _option("sdxl", "Family of proto buckets.", tuple(FAMILIES))
-    sizes: tuple[str, ...] = _option(
+    base_resolution: int = option(512, "Base resolution in pixels: buckets have about its square.")
+    divisible: int = option(32, "Target sides are multiples of this many pixels.")
+    family: str = option("sdxl", "Family of proto buckets.", tuple(FAMILIES))
+    sizes: tuple[str, ...] = option(
         (),
         "Family list: its sizes in pixels at base_resolution, WxH, the first wins a tie.",
         later=True,
         only_with=("family", "list"),
     )
-    grid_step: int = _option(
+    grid_step: int = option(
         64,
         "Family grid: sides are multiples of this many pixels at base_resolution.",
         later=True,
         only_with=("family", "grid"),
     )
-    grid_min_side: int = _option(
+    grid_min_side: int = option(
         0,
         "Family grid: shortest side in pixels; 0: half of base_resolution.",
         later=True,
         only_with=("family", "grid"),
     )
-    grid_max_side: int = _option(
+    grid_max_side: int = option(
         0,
         "Family grid: longest side in pixels; 0: twice base_resolution.",
         later=True,
         only_with=("family", "grid"),
     )
-    choice: str = _option("short_long", "Rule that chooses the bucket.", tuple(CHOICES))
-    too_small_policy: str = _option(
+    choice: str = option("short_long", "Rule that chooses the bucket.", tuple(CHOICES))
+    too_small_policy: str = option(
         "drop", "What becomes of a sample that would need upsampling.", ("drop", "next_bucket")
     )
-    next_bucket_max_crop: float = _option(
+    next_bucket_max_crop: float = option(
         0.25,
         "With next_bucket, and for merged samples: largest share of the source's area that may be "
         "cropped.",
     )
-    min_bucket: int = _option(
+    min_bucket: int = option(
         0, "Buckets with fewer planned samples than this are rare; 0: none is.", later=True
     )
-    rare_bucket_policy: str = _option(
+    rare_bucket_policy: str = option(
         "merge",
         "Samples of rare buckets go to the nearest other that they fit, or are dropped.",
         ("merge", "drop"),
         later=True,
     )
-    max_pixels: int = _option(178_000_000, "Samples with more pixels than this are dropped.")
-    image_mode: str = _option("reencode_jpeg", "Transcode, or store source JPEGs.", IMAGE_MODES)
-    passthrough_other: str = _option(
+    max_pixels: int = option(178_000_000, "Samples with more pixels than this are dropped.")
+    image_mode: str = option("reencode_jpeg", "Transcode, or store source JPEGs.", IMAGE_MODES)
+    passthrough_other: str = option(
         "reencode",
         "With passthrough_jpeg: what becomes of images that are no plain JPEG.",
         ("reencode", "drop"),
         later=True,
     )
-    fidelity: str = _option(
+    fidelity: str = option(
         "fast", "fast: shrink-on-load where it leaves 2x to the resize.", ("fast", "exact")
     )
-    decoder: str = _option(
+    decoder: str = option(
         "auto", "Decoder of plain JPEGs; all else is libvips'.", ("auto", "turbo", "vips")
     )
-    icc: str = _option(
+    icc: str = option(
         "srgb", "Convert foreign colour profiles, or keep the numbers.", ("srgb", "ignore")
     )
-    quality: int = _option(95, "JPEG quality, 1 to 100.")
-    subsampling_policy: str = _option("adaptive_scale", "Chroma policy.", tuple(POLICIES))
-    adaptive_scale_threshold: float = _option(
+    quality: int = option(95, "JPEG quality, 1 to 100.")
+    subsampling_policy: str = option("adaptive_scale", "Chroma policy.", tuple(POLICIES))
+    adaptive_scale_threshold: float = option(
         0.85, "adaptive_scale: 4:4:4 below this scale; adaptive_source: the same for 4:2:0 sources."
     )
-    adaptive_content_threshold: float = _option(
+    adaptive_content_threshold: float = option(
         1.0, "adaptive_content: 4:2:0 below this loss of chroma, RMS in levels of 255."
     )
-    crop_strategy: str = _option("corner", "Where the crop lies.", tuple(CROPS))
-    allowed_corners: tuple[int, ...] = _option(
+    crop_strategy: str = option("corner", "Where the crop lies.", tuple(CROPS))
+    allowed_corners: tuple[int, ...] = option(
         (2, 3), "Corners: 0 top-left, 1 top-right, 2 bottom-left, 3 bottom-right."
     )
-    jitter: int = _option(16, "corner_jitter: largest move inwards, in pixels an axis.")
-    shard_size: int = _option(1024, "Samples in every shard of a bucket but its last.")
-    carry: tuple[str, ...] = _option(
+    jitter: int = option(16, "corner_jitter: largest move inwards, in pixels an axis.")
+    shard_size: int = option(1024, "Samples in every shard of a bucket but its last.")
+    carry: tuple[str, ...] = option(
         ("auto",), "Fields of the source JSON to carry: auto, none, or their names."
     )
-    caption_field: str = _option(
+    caption_field: str = option(
         "", "Field of the source JSON that holds the caption, where there is no .txt."
     )
-    caption_priority: tuple[str, ...] = _option(
+    caption_priority: tuple[str, ...] = option(
         (CAPTION_SOURCE,), "Caption variants, the first that a sample has is its caption."
     )
-    missing_caption_policy: str = _option(
+    missing_caption_policy: str = option(
         "keep", "What becomes of a sample without a caption.", ("keep", "drop")
     )
-    duplicates: str = _option("drop", "What becomes of exact duplicates.", ("drop", "keep"))
-    mtime: int = _option(
+    duplicates: str = option("drop", "What becomes of exact duplicates.", ("drop", "keep"))
+    mtime: int = option(
         0, "Time stamp of tar members in seconds, by default SOURCE_DATE_EPOCH or 0."
     )
-    base_resolutions: tuple[int, ...] = _option(
+    base_resolutions: tuple[int, ...] = option(
         (),
         "Several base resolutions, of which base_resolution is the largest: one decode for all.",
         later=True,
@@ -286,46 +268,3 @@ def source_date_epoch() -> int:
     if not (value.isascii() and value.isdecimal()):
         raise RunError(f"SOURCE_DATE_EPOCH: {value!r} is no whole number of seconds")
     return int(value)
-
-
-def available_cpus() -> int:
-    """CPUs this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What a run may use. None of it changes a byte of the output."""
-
-    workers: int = _option(0, "Worker processes; 0: one for every available CPU.")
-    max_errors: int = _option(
-        -1, "Stop after this many unreadable or undecodable samples; -1: never."
-    )
-    sample_timeout: float = _option(
-        60.0, "Seconds a worker may spend on one sample before that is dropped; 0: any time."
-    )
-    engine: str = _option(
-        "local", "Where the tasks run: on this machine, or on a Ray cluster.", tuple(ENGINES)
-    )
-    address: str = _option(
-        "",
-        "With --engine ray: the cluster's address; else RAY_ADDRESS, or the one of this machine.",
-    )
-    spool: str = _option(
-        "", "Folder for what fits of streamed sources, until the export is complete; else in OUT."
-    )
-    allow_pipe: bool = _option(False, "Let sources be pipe:COMMAND, which runs in a shell.")
-
-    def __post_init__(self) -> None:
-        if self.workers < 0:
-            raise RunError(f"workers: {self.workers} is negative")
-        if not self.sample_timeout >= 0:
-            raise RunError(f"sample_timeout: {self.sample_timeout} seconds are no time")
-        if self.engine not in ENGINES:
-            raise RunError(f"engine: {self.engine!r} is none of {', '.join(ENGINES)}")
-        if self.address and self.engine == "local":
-            raise RunError(f"address: {self.address} is of no use to the engine local")
-
-    @property
-    def worker_count(self) -> int:
-        return self.workers or available_cpus()

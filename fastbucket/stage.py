@@ -24,6 +24,7 @@ from .format import MEMBERS
 from .kernels.signature import BRANDS_LIMIT, signature
 from .kernels.suffixes import CLASS, IMAGES, JSON, TEXT
 from .recipe import Recipe
+from .sample import SampleMaker
 from .sidecar import decide, json_object
 from .sources.address import PIPE
 from .sources.packing import archive_in, archive_name
@@ -31,9 +32,7 @@ from .sources.probe import probe
 from .sources.splits import WORD
 from .stopwatch import Stopwatch
 from .tar import Headers
-from .task import ShardTask
 from .threads import ordered
-from .transcode import Transcoder
 
 _log = logging.getLogger("fastbucket")
 
@@ -86,18 +85,14 @@ class Stage:
         _log.info("%d samples, dropped: %s", taken, reasons)
 
 
-class _InMemory(ShardTask):
-    """Makes single samples as the export's task does, out of members in memory."""
+class _InMemory:
+    """Makes samples as the export's task does, out of members in memory."""
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
-        self._stopwatch = Stopwatch()
-        self._transcoder = Transcoder(recipe, self._stopwatch)
-        self._headers = Headers(recipe.mtime)
-        self._side = bytearray()
-        self._image = bytearray()
+        self._maker = SampleMaker(recipe, Stopwatch(), _member)
 
-    def __call__(self, sample: Sample) -> dict[str, Any] | SampleError:  # type: ignore[override]
+    def __call__(self, sample: Sample) -> dict[str, Any] | SampleError:
         try:
             return self._made(sample)
         except SampleError as error:
@@ -109,9 +104,8 @@ class _InMemory(ShardTask):
         suffix = image_suffix(sample)
         data = sample[suffix]
         source = probe(data)
-        bucket = self._transcoder.choose(source)[-1]
+        bucket = self._maker.transcoder.choose(source)[-1]
         row: dict[str, Any] = {
-            "archive": 0,
             "key": os.fsencode(sample["__key__"]),
             "suffix": suffix.encode(),
             "image_size": len(data),
@@ -128,16 +122,17 @@ class _InMemory(ShardTask):
             row[f"{part}_size"] = len(row["members"][part])
         name = archive_in(url[len(PIPE) :]) if url.startswith(PIPE) else archive_name(url)
         word = WORD.search(name)
-        self._archives = [Archive("tar", url, name, word[0].lower() if word else "", 0)]
-        self._carried = decide(self._recipe.carry, [json_object(row["members"]["json"])])
-        made = self._samples(row, [bucket], _hashed)[0]
+        archive = Archive("tar", url, name, word[0].lower() if word else "", 0)
+        carried = decide(self._recipe.carry, [json_object(row["members"]["json"])])
+        made = self._maker.make(row, archive, carried, [bucket], _hashed)[0]
         if not made.captioned and self._recipe.missing_caption_policy == "drop":
             raise SampleError("no_caption", "it has no caption")
         members = dict(zip(MEMBERS, made.members, strict=True))
         return {"__key__": made.key, "__url__": url, "__bucket__": bucket.id, **members}
 
-    def _read(self, row: dict[str, Any], part: str, into: bytearray) -> memoryview:
-        return memoryview(row["members"][part])
+
+def _member(row: dict[str, Any], part: str, into: bytearray) -> memoryview:
+    return memoryview(row["members"][part])
 
 
 def _hashed(key: str, jpeg: bytes, source: memoryview, headers: Headers) -> str:

@@ -8,55 +8,35 @@
                   short/, fill/ shards with gaps, and their replacements
                   fence         where work goes on on several machines, see commit.Fence
                   parts.json, parts/, decisions.arrow   of job arrays, see parts
-
-The lock is the kernel's: it goes with the process that holds it, however that ends. What stands in
-the file is for the message alone.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
-from . import commit
-from .commit import TEMPORARY
+from . import clearing, commit
+from .clearing import FENCE, SHARDS
 from .errors import RunError
 from .format import (
     BUCKETS,
     CAPTIONS,
-    CARD,
-    EARLIER,
-    FORMATS,
     INDEX,
     MANIFEST,
     META,
-    REPORT,
-    RUN,
     SPOOL,
     STATE,
-    SUSPECTS,
     UNFINISHED,
-    WRITTEN_CARD,
 )
+from .lock import holder, locked
 from .recipe import Recipe
 from .software import installed
-
-SHARDS = f"{BUCKETS}/*p*x*/shard-*.tar"
-"""Pattern of the shards in an output folder."""
-
-FENCE = "fence"
-
-_CLEARING = {"export_id": "", "recipe": {}, "stamps": {}}
-"""run.json of a folder that is being cleared: of no export, so that none goes on there."""
 
 
 class State:
@@ -81,8 +61,8 @@ class State:
                 self._lock.truncate(0)
                 self._lock.write(holder())
                 self._lock.flush()
-                if overwrite and self._is_ours():
-                    self._clear()
+                if overwrite and clearing.is_ours(self.out):
+                    clearing.clear(self.out)
             self._check_finished(marker)
         except BaseException:
             self._close()
@@ -114,48 +94,6 @@ class State:
                     f"{work} in {self.out}: run fastbucket {command} {self.out} again first, or "
                     "export with --overwrite to start afresh"
                 )
-
-    def _is_ours(self) -> bool:
-        """Whether there is an export here, finished or not; a README.md is in many a folder."""
-        if (self.path / "run.json").is_file() or (self.out / EARLIER).is_file():
-            return True
-        try:
-            facts = json.loads((self.out / MANIFEST).read_text())
-        except (OSError, ValueError):  # none, or damaged: then the shards have to speak for it
-            return any(self.out.glob(SHARDS))
-        return isinstance(facts, dict) and facts.get("format") in FORMATS
-
-    def _clear(self, keep: tuple[str, ...] = ()) -> None:
-        """Remove what is ours but for the lock and what is to be kept of the state.
-
-        First run.json says so: whoever is killed in between leaves a folder that is known as ours,
-        and in which no run goes on with half of a state. Then the manifest: without it nothing
-        looks complete; it waits in the state, for the card: that stays, with what its user added,
-        until the next one is written. run.json last.
-        """
-        run = self.path / "run.json"
-        commit.write_text(run, json.dumps(_CLEARING))
-        manifest, earlier = self.out / MANIFEST, self.out / EARLIER
-        if manifest.is_file():
-            commit.rename(manifest, earlier)
-        elif not earlier.is_file():
-            commit.write_text(earlier, "null\n")
-        for name in (RUN, REPORT, *SUSPECTS):
-            (self.out / name).unlink(missing_ok=True)
-        commit.fsync_directory(self.out)
-        self.cut_off()
-        for folder in (self.path / "shards", *(self.out / name for name in (INDEX, META, BUCKETS))):
-            if folder.is_symlink():  # to a larger disk, say: that is emptied, and the link stays
-                for inside in folder.iterdir():
-                    shutil.rmtree(inside) if inside.is_dir() else inside.unlink()
-            elif folder.is_dir():
-                shutil.rmtree(folder)
-        if SPOOL not in keep:
-            self._remove_spool()
-        for inside in self.path.iterdir():
-            if inside.name not in ("lock", run.name, earlier.name, Path(WRITTEN_CARD).name, *keep):
-                shutil.rmtree(inside) if inside.is_dir() else inside.unlink()
-        run.unlink()
 
     def claim(
         self, export_id: str, recipe: Recipe, stamps: Mapping[str, str], whole_id: str = ""
@@ -213,8 +151,7 @@ class State:
     def cut_off(self) -> None:
         """From now on nobody else makes anything visible here, on whichever machine. Raises
         OSError."""
-        (self.path / FENCE).unlink(missing_ok=True)
-        self.sweep()
+        clearing.cut_off(self.out)
 
     def _check_same(
         self, facts: dict[str, Any], export_id: str, recipe: Recipe, stamps: Mapping[str, str]
@@ -222,7 +159,7 @@ class State:
         """Whether the unfinished export of run.json is this one; what has no shard is cleared."""
         begun = facts.get("export_id") and any(self.path.glob("shards/*.json"))
         if not begun:
-            self._clear(keep=("catalogue", SPOOL))
+            clearing.clear(self.out, keep=("catalogue", SPOOL))
             return
         self.check_begun(facts, export_id, recipe, stamps)
 
@@ -261,10 +198,10 @@ class State:
         """
         with writing(self.out):
             self._prepare()
-            self.sweep()
+            clearing.sweep(self.out)
 
     def _prepare(self) -> None:
-        if not self._is_ours():
+        if not clearing.is_ours(self.out):
             self._check_empty()
         commit.make_folder(self.path / "catalogue")
         self._claimed = True
@@ -322,27 +259,11 @@ class State:
             f"{self.remedy}"
         )
 
-    def sweep(self) -> None:
-        """Remove what dead runs left half-written."""
-        for name in (MANIFEST, CARD, RUN, REPORT, *SUSPECTS):
-            for path in self.out.glob(f".{name}*{TEMPORARY}"):
-                path.unlink(missing_ok=True)
-        for folder in (self.out / INDEX, self.out / META, self.out / BUCKETS, self.path):
-            for path in folder.rglob(f".*{TEMPORARY}"):
-                path.unlink(missing_ok=True)
-
-    def _remove_spool(self) -> None:
-        """What a link leads to, and then the link: --spool may have put it on another disk."""
-        spool = self.path / SPOOL
-        if spool.is_symlink():
-            shutil.rmtree(spool.resolve(), ignore_errors=True)
-            spool.unlink()
-
     def remove(self) -> None:
         """The export is complete: the state has served. The lock goes last: until then nobody else
         can be at work here. Folders without content go too."""
         with suppress(OSError):  # the manifest is there: what stays here now is of no importance
-            self._remove_spool()
+            clearing.remove_spool(self.path)
             for inside in self.path.iterdir():
                 if inside.is_dir():
                     shutil.rmtree(inside, ignore_errors=True)
@@ -363,12 +284,6 @@ def check_finished(out: Path) -> None:
             raise RunError(f"{work} in {out}: run fastbucket {command} {out} again first")
 
 
-def holder() -> str:
-    """This process, as the message names it to others."""
-    since = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
-    return f"process {os.getpid()} on {socket.gethostname()} since {since}"
-
-
 def run_facts(export_id: str, recipe: Recipe, stamps: Mapping[str, str]) -> str:
     """run.json."""
     facts = {
@@ -378,41 +293,6 @@ def run_facts(export_id: str, recipe: Recipe, stamps: Mapping[str, str]) -> str:
         "software": versions(),
     }
     return json.dumps(facts, indent=1)
-
-
-def locked(what: object, path: Path, shared: bool = False, needed: bool = True) -> TextIO:
-    """The lock file, held. Raises RunError where another process holds it.
-
-    what: is locked, for the message. shared: with others that share it. needed: whether locks must
-    work here; where they do not, the file is merely open.
-    """
-    while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            lock = open(path, "a+")  # noqa: SIM115 held until close
-        except FileNotFoundError:  # a run has just ended here
-            continue
-        try:
-            fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(lock.fileno()), os.stat(path)):
-                return lock
-        except FileNotFoundError:
-            pass  # a run has just ended here and taken its lock with it, the one we now hold
-        except BlockingIOError:
-            lock.seek(0)
-            other = lock.read().strip() or "another process"
-            lock.close()
-            raise RunError(
-                f"{what} is in use by {other}; wait for it, or choose another folder"
-            ) from None
-        except OSError as error:
-            if not needed:
-                return lock
-            lock.close()
-            raise RunError(
-                f"cannot lock {path}: {error.strerror}. Choose a folder on a file system with locks"
-            ) from None
-        lock.close()
 
 
 @contextmanager

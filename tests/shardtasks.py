@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from fastbucket import Recipe, catalogue, planning
+from fastbucket import Recipe, catalogue, planfile, planning
 from fastbucket.format import STATE
 from fastbucket.records import Record
 from fastbucket.sources import KINDS
@@ -37,7 +37,7 @@ class Planned:
                 KINDS[archive.kind].scan(archive).write(path, "test")
                 self.tables.append(catalogue.read(path, "test"))
             self.plan = planning.make(found, self.tables, recipe)
-            planning.write(self.plan, self.tables, out / STATE)
+            planfile.write(self.plan, self.tables, out / STATE)
         self.setup = {"out": str(out), "recipe": recipe.to_json()}
         self.task = ShardTask(self.setup)
 

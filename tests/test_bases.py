@@ -154,7 +154,7 @@ def test_an_image_is_decoded_once(drawn, tmp_path, monkeypatch):
     """However many bases it goes to."""
     planned = Planned(list(drawn.paths), tmp_path / "out", RECIPE)
     decoded = []
-    decoder = planned.task._transcoder._decoder
+    decoder = planned.task._maker.transcoder._decoder
     decode = decoder.decode
     monkeypatch.setattr(decoder, "decode", lambda *a: decoded.append(a) or decode(*a))
     tasks = planned.plan.tasks()

@@ -18,16 +18,18 @@ PACKAGE = Path(__file__).resolve().parents[1] / "fastbucket"
 # file or a folder. What is imported for type checkers alone does not count.
 ORDER = (
     "errors", "commit", "software", "progress", "engines",
-    "geometry", "buffers", "buckets", "crop", "subsampling", "format", "recipe",
+    "geometry", "buffers", "buckets", "crop", "subsampling", "format",
+    "option", "recipe", "resources",
     "report", "stopwatch", "threads",
-    "catalogue", "sidecar", "kernels", "decode", "sources", "dedup", "planning",
+    "catalogue", "sidecar", "kernels", "decode", "sources", "dedup", "shardlist", "sourcerows",
+    "planning", "planfile",
     "resize", "encode", "orientation", "look", "transcode",
-    "digest", "tar", "shard", "walked", "index", "records", "task", "gaps", "fill", "meta",
-    "manifest", "state",
+    "digest", "tar", "shard", "walked", "index", "records", "sample", "growing", "task",
+    "gaps", "fill", "meta", "manifest", "lock", "clearing", "state",
     "stage", "parts", "card", "outcome",
     "stored", "thumbnails",
-    "spool", "scan", "run", "jobarray", "sinks", "repack", "captions", "pruning", "suspects",
-    "verification",
+    "spool", "scan", "job", "making", "run", "jobarray", "sinks",
+    "repack", "captions", "pruning", "suspects", "verification",
     "loader", "overview",
     "draw", "segments", "timm_tars", "drawn_source", "bench",
     "cli", "__main__",
@@ -151,7 +153,7 @@ def test_a_room_imports_only_from_above(name):
 def test_imports_are_found():
     """Else the tests above pass for want of anything to look at."""
     assert any(i.target == "kernels.fit" for i in imports("planning"))
-    assert any(i.target == "transcode" for i in imports("task"))
+    assert any(i.target == "transcode" for i in imports("sample"))
     assert any(i.target == "geometry" for i in imports("sources.probe"))
     assert any(i.target == "click" for i in imports("cli.export"))
     assert not any(i.target == "run" for i in imports("__init__"))  # for type checkers alone

@@ -19,7 +19,17 @@ import gaps
 import pytest
 
 import fastbucket
-from fastbucket import Recipe, Resources, RunError, engines, fill, manifest, planning, scan
+from fastbucket import (
+    Recipe,
+    Resources,
+    RunError,
+    engines,
+    fill,
+    manifest,
+    planfile,
+    planning,
+    scan,
+)
 from fastbucket.format import STATE
 from fastbucket.parts import Merging, Part
 
@@ -163,7 +173,7 @@ def test_a_part_again_does_nothing(source, tmp_path):
 def test_what_a_dead_attempt_left_is_removed_and_what_others_write_stays(source, tmp_path):
     out = tmp_path / "out"
     part(source, out, "1/2")
-    plan = planning.written(out / ".fastbucket", RECIPE)
+    plan = planfile.written(out / ".fastbucket", RECIPE)
     left = []
     for shard in plan.shards[:2]:  # the first is of part 1, the second of part 2
         folder = out / "buckets" / plan.buckets[shard.bucket].id
@@ -203,7 +213,7 @@ def test_before_there_is_a_plan(source, tmp_path, monkeypatch):
     def stop(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(planning, "write", stop)
+    monkeypatch.setattr(planfile, "write", stop)
     with pytest.raises(KeyboardInterrupt):
         part(source, tmp_path / "out", "1/2")
     with pytest.raises(RunError, match="has come as far as a plan"):

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 import reference
 
-from fastbucket import Recipe, RunError, catalogue, planning
+from fastbucket import Recipe, RunError, catalogue, planfile, planning, sourcerows
 from fastbucket.catalogue import COLUMNS, KIND, Archive, Catalogue
 from fastbucket.format import DROP_REASONS, image_id, sample_key
 from fastbucket.planning import REASON, Plan
@@ -188,7 +188,7 @@ def test_a_reader_is_not_asked_for_what_is_dropped(tmp_path, monkeypatch):
     rows = [{"width": 300, "height": 200, "json": b"{}"}] * 30 + [{"json": b'{"a": 1}'}] * 3
     source = Source(tmp_path, a=[{**row, "key": str(n)} for n, row in enumerate(rows)])
     asked = []
-    kind = planning.KINDS["tar"]
+    kind = sourcerows.KINDS["tar"]
 
     class Reader(kind.Reader):
         def read(self, name, offset, size, into):
@@ -240,7 +240,7 @@ def test_what_is_written_for_the_workers(tmp_path):
     rows = [{"width": dice.randint(400, 900), "height": dice.randint(400, 900)} for _ in range(60)]
     source = Source(tmp_path, a=rows[:25], b=[], c=rows[25:])
     plan = source.plan(shard_size=4)
-    planning.write(plan, source.tables, tmp_path)
+    planfile.write(plan, source.tables, tmp_path)
     table = pa.ipc.open_file(pa.memory_map(str(tmp_path / "plan.arrow"))).read_all()
     assert table.num_rows == plan.order.size
     for row, facts in zip(plan.order.tolist(), table.to_pylist(), strict=True):
@@ -266,7 +266,7 @@ def test_nothing_at_all(tmp_path):
 def test_everything_is_dropped(tmp_path):
     plan = Source(tmp_path, a=[{"width": 9, "height": 9}]).plan()
     assert (plan.order.size, plan.shards, plan.carried) == (0, [], [])
-    planning.write(plan, Source(tmp_path, a=[{"width": 9, "height": 9}]).tables, tmp_path)
+    planfile.write(plan, Source(tmp_path, a=[{"width": 9, "height": 9}]).tables, tmp_path)
 
 
 def test_one_key_in_two_archives_is_two_samples(tmp_path):

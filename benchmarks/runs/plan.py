@@ -47,7 +47,7 @@ def main() -> None:
 def measure(folder: str, archives: int, state: str) -> dict[str, Any]:
     """Seconds by part, rows, and memory in MB."""
     phantom()
-    from fastbucket import Recipe, catalogue, planning
+    from fastbucket import Recipe, catalogue, planfile, planning
 
     watch = Watch()
     clock = [time.perf_counter()]
@@ -59,7 +59,7 @@ def measure(folder: str, archives: int, state: str) -> dict[str, Any]:
     names = [catalogues.archive(number) for number in range(archives)]
     plan = planning.make(names, tables, Recipe())
     clock.append(time.perf_counter())
-    planning.write(plan, tables, Path(state))
+    planfile.write(plan, tables, Path(state))
     clock.append(time.perf_counter())
     return {
         "read": clock[1] - clock[0],

@@ -45,7 +45,7 @@ def main() -> None:
 def finish(folder: str, archives: int, out: str) -> dict[str, Any]:
     """The plan, and what an export does when all its shards are there."""
     phantom()
-    from fastbucket import Recipe, catalogue, fill, index, outcome, planning
+    from fastbucket import Recipe, catalogue, fill, index, outcome, planfile, planning
     from fastbucket.look import DTYPE
     from fastbucket.records import Record
 
@@ -57,7 +57,7 @@ def finish(folder: str, archives: int, out: str) -> dict[str, Any]:
     names = [catalogues.archive(number) for number in range(archives)]
     plan = planning.make(names, tables, Recipe())
     (state := Path(out, ".fastbucket")).mkdir()
-    planning.write(plan, tables, state)
+    planfile.write(plan, tables, state)
     planned = time.perf_counter() - start
     facts: dict[str, Any] = {
         PLAN: {"seconds": planned, "rows": int(plan.starts[-1]), **_memory(watch)}

@@ -21,9 +21,9 @@ from ..catalogue import KIND, Archive
 from ..decode import SHRINKS, Decoder
 from ..format import MEMBERS, STATE, shard_path
 from ..geometry import Size
-from ..planning import Shard
 from ..recipe import Recipe
 from ..records import Record, short_path
+from ..shardlist import Shard
 from ..sources import KINDS
 from ..sources.names import member_names
 

@@ -21,9 +21,10 @@ from typing import Any, NamedTuple
 
 from .. import manifest
 from ..errors import RunError
+from ..job import Sources
 from ..progress import Progress, Silent
-from ..recipe import Recipe, Resources, available_cpus
-from ..run import Sources
+from ..recipe import Recipe
+from ..resources import Resources, available_cpus
 from ..sources.locate import archives as locate
 from ..stopwatch import STAGES
 from .excerpt import SHARD, drawn, excerpt

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..progress import Progress
-from ..recipe import Recipe, Resources
+from ..recipe import Recipe
+from ..resources import Resources
 from ..run import export
 from .excerpt import Excerpt
 

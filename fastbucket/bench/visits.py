@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from .. import planning
+from .. import planfile, planning
 from ..catalogue import column
 from ..engines.local import Local
 from ..format import STATE
+from ..job import PRELOAD
 from ..progress import Progress, Silent
 from ..recipe import Recipe
 from ..resize import weights
-from ..run import PRELOAD
 from ..scan import scan
 from ..sources import KINDS
 from ..sources.locate import archives as locate
@@ -96,7 +96,7 @@ def visit(
         state.claim("bench", recipe, stamps)
         tables = scan(out, archives, stamps, engine, Silent())
         plan = planning.make(archives, tables, replace(recipe, shard_size=size))
-        planning.write(plan, tables, out / STATE)
+        planfile.write(plan, tables, out / STATE)
         shards = _spread(plan, size)[: max(1, samples // size)]
 
         def once(number: int, with_floor: bool, first: bool) -> Visit:

@@ -20,16 +20,16 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
-from .. import commit, manifest
+from .. import clearing, commit, manifest
 from ..engines.local import Local
 from ..errors import RunError
 from ..format import APPLYING, DROP_REASONS, at_smaller_bases, bases, proto, shard_path
 from ..kernels import sha256
 from ..progress import Progress, Silent
-from ..recipe import available_cpus
 from ..repack import layout, places
 from ..repack.conclusion import conclude
 from ..repack.staging import Staging
+from ..resources import available_cpus
 from ..state import State
 from ..walked import shard_files
 from . import selection
@@ -83,7 +83,7 @@ def apply(
     with State(root, marker=APPLYING) as state:
         try:
             if (root / APPLYING).is_file():
-                state.sweep()  # what the interrupted run left half-written
+                clearing.sweep(root)  # what the interrupted run left half-written
             report = _Application(root, priority, missing, workers, progress).run()
         except OSError as error:
             raise commit.output_error(Path(error.filename or root), error) from error

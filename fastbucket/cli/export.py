@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from ..errors import RunError
-from ..recipe import Recipe, Resources
+from ..recipe import Recipe
+from ..resources import Resources
 from .options import options, recipe, resources
 
 

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import click
 
 from ..errors import RunError
-from ..recipe import Recipe, Resources, source_date_epoch
+from ..recipe import Recipe, source_date_epoch
+from ..resources import Resources
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

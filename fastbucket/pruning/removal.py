@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .. import commit, manifest
+from .. import clearing, commit, manifest
 from ..captions.store import Store
 from ..captions.workspace import stamp
 from ..engines.local import Local
@@ -35,10 +35,10 @@ from ..format import (
     sample_key,
 )
 from ..progress import Progress, Silent
-from ..recipe import available_cpus
 from ..repack import layout, places
 from ..repack.conclusion import conclude
 from ..repack.staging import Staging
+from ..resources import available_cpus
 from ..state import State, check_finished
 from .copied import WORK, Copied, Job
 from .selection import Selection, select
@@ -111,7 +111,7 @@ def prune(
     with nullcontext() if dry_run else State(root, marker=PRUNING) as state:
         try:
             if state is not None and marker.is_file():
-                state.sweep()  # what the interrupted run left half-written
+                clearing.sweep(root)  # what the interrupted run left half-written
             removal = _Pruning(root, workers, progress)
             report = removal.run(dict.fromkeys(names), reason or DETAIL, dry_run)
         except OSError as error:

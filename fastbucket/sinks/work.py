@@ -7,12 +7,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from .. import run
+from .. import job, run
 from ..errors import RunError
 from ..format import MANIFEST, STATE
 from ..progress import Progress, Silent
-from ..recipe import Recipe, Resources
+from ..recipe import Recipe
 from ..report import Report
+from ..resources import Resources
 from .destination import is_url, opened, refuse_itself
 from .files import is_ours
 from .pushing import AT_ONCE, Pushed, push
@@ -38,7 +39,7 @@ def folder(out: str, work: str | os.PathLike[str] | None = None) -> Path:
 
 
 def export(
-    sources: run.Sources,
+    sources: job.Sources,
     url: str,
     recipe: Recipe | None = None,
     resources: Resources | None = None,

@@ -18,7 +18,8 @@ from ..errors import RunError, SampleError
 from ..format import LOOK_FIELDS, META
 from ..look import DTYPE, MISSING, Look, look
 from ..progress import Progress, Reporter
-from ..recipe import Recipe, available_cpus
+from ..recipe import Recipe
+from ..resources import available_cpus
 from ..sources.probe import probe
 from ..stored import Images, Place
 

@@ -14,7 +14,8 @@ from ..engines.local import Local
 from ..errors import RunError
 from ..format import BUCKETS, CARD, INDEX, MANIFEST, META, RESERVED_FIELDS, RUN, UNFINISHED
 from ..progress import Progress, Silent
-from ..recipe import Recipe, available_cpus
+from ..recipe import Recipe
+from ..resources import available_cpus
 from . import index, manifest, origins
 from .findings import Findings, Problem, Tally
 from .history import run_flaws
