@@ -23,11 +23,11 @@ from typing import Any
 from .. import clearing, commit, manifest
 from ..engines.local import Local
 from ..errors import RunError
-from ..format import APPLYING, DROP_REASONS, at_smaller_bases, bases, proto, shard_path
+from ..format import APPLYING, at_smaller_bases, bases, proto, shard_path
 from ..kernels import sha256
 from ..progress import Progress, Silent
 from ..repack import layout, places
-from ..repack.conclusion import conclude
+from ..repack.conclusion import conclude, restated
 from ..repack.staging import Staging
 from ..resources import available_cpus
 from ..state import State
@@ -302,13 +302,6 @@ class _Application:
                 count = sum(final.samples for final in finals)
                 shards = [manifest.shard_facts(bucket["bucket_id"], *final) for final in finals]
                 buckets.append({**bucket, "count": count, "shards": shards})
-        exported, *_ = images = manifest.images(buckets, self._bases)
-        dropped = dict(self._facts["counts"]["dropped"])
-        dropped.pop("no_caption", None)
-        lost = self._facts["source"]["samples"] - exported - sum(dropped.values())
-        if lost:
-            dropped["no_caption"] = lost
-        dropped = {reason: dropped[reason] for reason in DROP_REASONS if reason in dropped}
         counts: Counter[int] = Counter()
         for bucket_id, those in done.items():
             if not at_smaller_bases(bucket_id, self._bases):  # where every sample is, once
@@ -318,12 +311,7 @@ class _Application:
             **self._facts,
             "caption_priority": [{"variant": variant} for variant in self._priority],
             "missing_caption_policy": self._missing,
-            "counts": {
-                **self._facts["counts"],
-                "exported": exported,
-                **({"images": sum(images)} if len(images) > 1 else {}),
-                "dropped": dropped,
-            },
+            "counts": restated(self._facts, buckets, "no_caption"),
             "buckets": buckets,
             "caption_sources": [
                 {**source._asdict(), "count": counts[source.id]}

@@ -15,9 +15,8 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from .. import clearing, commit, manifest
 from ..captions.store import Store
@@ -26,7 +25,6 @@ from ..engines.local import Local
 from ..errors import RunError
 from ..format import (
     CAPTIONS,
-    DROP_REASONS,
     PRUNING,
     at_larger_bases,
     at_smaller_bases,
@@ -36,11 +34,13 @@ from ..format import (
 )
 from ..progress import Progress, Silent
 from ..repack import layout, places
-from ..repack.conclusion import conclude
+from ..repack.conclusion import conclude, restated
 from ..repack.staging import Staging
 from ..resources import available_cpus
 from ..state import State, check_finished
+from . import marker
 from .copied import WORK, Copied, Job
+from .report import BucketPruned, PruneReport
 from .selection import Selection, select
 
 _JOB = "fastbucket.pruning.copied:CopyTask"
@@ -50,41 +50,6 @@ DETAIL = "pruned"
 
 _Buckets = dict[str, list[dict[str, Any]]]
 """bucket_id -> its shards, as the manifest lists them."""
-
-
-class BucketPruned(NamedTuple):
-    """A bucket that loses samples. shards: afterwards; rewritten: of these."""
-
-    bucket_id: str
-    samples: int  # before
-    removed: int
-    shards_before: int
-    shards: int
-    rewritten: int
-
-
-@dataclass
-class PruneReport:
-    """What was taken out. removed: samples, by this run and what it went on with. gone: named
-    samples that the export had dropped before, unknown: names of no sample. buckets: those that
-    lose samples in this run."""
-
-    out: str
-    dry_run: bool = False
-    named: int = 0
-    removed: int = 0
-    gone: int = 0
-    unknown: list[str] = field(default_factory=list)
-    samples: int = 0  # afterwards
-    shards: int = 0
-    buckets: list[BucketPruned] = field(default_factory=list)
-    rewritten: int = 0  # shards
-    bytes_written: int = 0
-    seconds: float = 0.0
-    resumed: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "buckets": [bucket._asdict() for bucket in self.buckets]}
 
 
 def prune(
@@ -105,19 +70,19 @@ def prune(
     start = time.monotonic()
     root, progress = Path(out), progress or Silent()
     manifest.read(root, "samples are taken out of")  # before a state folder is made
-    marker = root / PRUNING
+    begun = root / PRUNING
     if dry_run:
         check_finished(root)
     with nullcontext() if dry_run else State(root, marker=PRUNING) as state:
         try:
-            if state is not None and marker.is_file():
+            if state is not None and begun.is_file():
                 clearing.sweep(root)  # what the interrupted run left half-written
             removal = _Pruning(root, workers, progress)
             report = removal.run(dict.fromkeys(names), reason or DETAIL, dry_run)
         except OSError as error:
             raise commit.output_error(Path(error.filename or root), error) from error
         finally:
-            if state is not None and not marker.is_file():
+            if state is not None and not begun.is_file():
                 state.remove()  # nothing was begun, or all is done
     report.seconds = time.monotonic() - start
     return report
@@ -134,7 +99,7 @@ class _Pruning:
         self._marker = out / PRUNING
         self._staging = Staging(out, WORK)
         self._resumed = self._marker.is_file()
-        self._plan = _read(self._marker) if self._resumed else _begun(self._facts)
+        self._plan = marker.read(self._marker) if self._resumed else marker.begun(self._facts)
         self._records: dict[str, Any] = {}
 
     def run(self, names: Mapping[str, None], reason: str, dry_run: bool) -> PruneReport:
@@ -345,12 +310,9 @@ class _Pruning:
             for bucket in self._facts["buckets"]
             if (those := shards[bucket["bucket_id"]])
         ]
-        exported, *_ = images = manifest.images(buckets, self._bases)
-        dropped = dict(self._facts["counts"]["dropped"])
-        dropped["excluded"] = 0
-        dropped["excluded"] = self._facts["source"]["samples"] - exported - sum(dropped.values())
+        counts = restated(self._facts, buckets, "excluded")
         before = self._plan["before"]
-        removed = before["exported"] - exported
+        counts["pruned"] = before["pruned"] + before["exported"] - counts["exported"]
         lost: Counter[str] = Counter()
         for bucket_id, record in self._records.items():
             if not at_smaller_bases(bucket_id, self._bases):  # where every sample is, once
@@ -363,12 +325,7 @@ class _Pruning:
                 sources.append({**entry, "count": count})
         return {
             **self._facts,
-            "counts": {
-                "exported": exported,
-                **({"images": sum(images)} if len(images) > 1 else {}),
-                "dropped": {name: dropped[name] for name in DROP_REASONS if dropped.get(name)},
-                "pruned": before["pruned"] + removed,
-            },
+            "counts": counts,
             "buckets": buckets,
             "caption_sources": sources,
         }
@@ -381,27 +338,3 @@ def _jobs(name: str, made: layout.Layout, places: Sequence[tuple[int, int, str]]
         leaving.setdefault(shard, []).append((position, key))
     for number in sorted({*made.pieces, *leaving}):
         yield Job(name, number, made.pieces.get(number, []), leaving.get(number, []))
-
-
-def _begun(facts: dict[str, Any]) -> dict[str, Any]:
-    """The marker of a run that begins. lists: who is to go, and why; before: what there was."""
-    return {
-        "lists": [],
-        "before": {
-            "exported": facts["counts"]["exported"],
-            "pruned": facts["counts"].get("pruned", 0),
-            "captions": {str(entry["id"]): entry["count"] for entry in facts["caption_sources"]},
-        },
-    }
-
-
-def _read(marker: Path) -> dict[str, Any]:
-    """What the interrupted run was to do."""
-    try:
-        plan: dict[str, Any] = json.loads(marker.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(
-            f"{marker}: {error}; without it nothing tells what was to go: export afresh with "
-            "--overwrite"
-        ) from None
-    return plan
