@@ -20,7 +20,7 @@ from .progress import Progress, Silent
 from .recipe import Recipe
 from .resources import Resources
 from .sources import KINDS
-from .sources.address import is_remote
+from .sources.address import is_remote, shown
 from .sources.locate import archives as locate
 from .sources.remarks import remarks
 from .state import State, versions
@@ -125,8 +125,8 @@ def check_unchanged(archives: Sequence[Archive], stamps: Mapping[str, str], stat
     for archive in archives:
         if KINDS[archive.kind].stamp(archive) != stamps[archive.path]:
             raise RunError(
-                f"{archive.path} changed while it was exported; what was made of it cannot be "
-                f"trusted. {state.remedy}"
+                f"{shown(archive.path)} changed while it was exported; what was made of it "
+                f"cannot be trusted. {state.remedy}"
             )
 
 

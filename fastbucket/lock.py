@@ -6,6 +6,8 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TextIO
@@ -17,6 +19,16 @@ def holder() -> str:
     """This process, as the message names it to others."""
     since = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
     return f"process {os.getpid()} on {socket.gethostname()} since {since}"
+
+
+@contextmanager
+def turn(path: Path) -> Iterator[None]:
+    """What several processes must not do at the same time, one after the other. Where the file
+    system has no locks, nobody waits."""
+    with open(path, "a+") as file:
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def locked(what: object, path: Path, shared: bool = False, needed: bool = True) -> TextIO:

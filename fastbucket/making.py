@@ -11,6 +11,7 @@ from .engines import Engine
 from .errors import RunError
 from .format import INPUT_ERRORS, STATE, shard_path
 from .job import Run
+from .lock import turn
 from .report import Report
 
 if TYPE_CHECKING:
@@ -83,9 +84,12 @@ def _made_before(
         for index in task
         if found(index) is None
     }
-    for bucket in plan.buckets:
-        if bucket.proto in broken:
-            undo(out, out / STATE, bucket.id)
+    if broken:
+        # Else a part of a job array may take away what another has just made anew.
+        with turn(out / STATE / "undo.lock"):
+            for bucket in plan.buckets:
+                if bucket.proto in broken:
+                    undo(out, out / STATE, bucket.id)
     records: dict[int, Record] = {}
     missing: list[tuple[int, ...]] = []
     for task in tasks:

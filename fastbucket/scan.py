@@ -20,7 +20,7 @@ from .parts import Part
 from .progress import Progress, Reporter
 from .recipe import Recipe
 from .sources import KINDS
-from .sources.address import PIPE
+from .sources.address import PIPE, shown
 
 _FAILED_SHOWN = 5
 
@@ -124,5 +124,5 @@ def scan(
     tables = [catalogue.read(path, stamp) for path, stamp in zip(paths, wanted, strict=True)]
     for archive, table in zip(archives, tables, strict=True):
         if table is None:
-            raise RunError(f"{archive.path} changed while it was scanned; start again")
+            raise RunError(f"{shown(archive.path)} changed while it was scanned; start again")
     return [table for table in tables if table is not None]

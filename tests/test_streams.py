@@ -6,6 +6,7 @@ The measure is the export of the same tars from the local disk, byte for byte.
 from __future__ import annotations
 
 import bz2
+import email.message
 import gzip
 import hashlib
 import json
@@ -550,6 +551,35 @@ def test_secrets_are_not_published():
         address.public("https://me:word@host:1/a/{0..3}.tar?key=1") == "https://host:1/a/{0..3}.tar"
     )
     assert address.public("s3://bucket/a@b.tar") == "s3://bucket/a@b.tar"
+    for plain in ("/data/what?.tar", "pipe:cat 'a?' # a.tar", "s3://bucket/what?.tar"):
+        assert address.shown(plain) == plain
+
+
+@pytest.mark.parametrize("status", [404, 500])
+def test_no_message_holds_what_signs_an_address(tmp_path, quick, status):
+    (tmp_path / "a.tar").write_bytes(DATA)
+    with FileServer(tmp_path, lambda asked: Way(status=status)) as server:
+        words = refuses([f"{server.url}/a.tar?sig=word"], tmp_path / "out")
+    assert "/a.tar: the server answers" in words
+    assert "word" not in words
+
+
+def test_an_address_with_a_password_is_refused_without_it(tmp_path):
+    words = refuses(["http://me:word@127.0.0.1/a.tar"], tmp_path / "out")
+    assert "http://127.0.0.1/a.tar" in words
+    assert "pipe:curl" in words
+    assert "word" not in words.replace("password", "")
+
+
+def test_an_answer_may_keep_the_size_to_itself():
+    """Content-Range: bytes 5-9/*; and of an empty file it says the size alone."""
+    headers = email.message.Message()
+    headers["Content-Length"] = "5"
+    headers["Content-Range"] = "bytes 5-9/*"
+    assert web._facts(headers).size == -1
+    assert web._begin(headers) == 5
+    headers.replace_header("Content-Range", "bytes */0")
+    assert web._facts(headers).size == 0
 
 
 def test_a_web_server_has_no_list():

@@ -35,6 +35,11 @@ def public(source: str) -> str:
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
+def shown(source: str) -> str:
+    """How a message names a source: an address of the web without what may be a secret in it."""
+    return public(source) if source.startswith(WEB) else source
+
+
 def archives(source: str, allow_pipe: bool) -> list[Archive]:
     """The archives of an address with braces and, where its store can list, wildcards. Raises
     RunError for what is not there, cannot be asked, or is not allowed."""

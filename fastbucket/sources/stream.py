@@ -44,7 +44,7 @@ def opened(archive: Archive, at: At = unwatched) -> Unpacked:
     """The tar in a stream, from its first byte on. Raises StreamError, then and later."""
     packed = address.opened(archive, at) if archive.state else _File(archive, at)
     try:
-        return Unpacked(packed, archive.path)
+        return Unpacked(packed, address.shown(archive.path))
     except BaseException:
         packed.close()
         raise
@@ -75,6 +75,6 @@ class _File:
 
 def _read_once(archive: Archive) -> RunError:
     return RunError(
-        f"{archive.path}: a stream is read once, by an export. For anything else name a plain tar "
-        "on a local disk"
+        f"{address.shown(archive.path)}: a stream is read once, by an export. For anything "
+        "else name a plain tar on a local disk"
     )

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from ..catalogue import UNKNOWN, Archive
 from ..errors import RunError, StreamError
 from ..progress import At, unwatched
+from .address import public
 from .packing import archive_name
 from .patience import Patience
 
@@ -51,7 +52,12 @@ class _Facts(NamedTuple):
 
 def archive(address: str) -> Archive:
     """The archive at an address. Raises RunError where there is none."""
-    patience = Patience(f"source {address}", unwatched)
+    if "@" in address.partition("://")[2].partition("/")[0]:
+        raise RunError(
+            f"source {public(address)}: addresses with a user and a password are not taken. Sign "
+            "it, or have curl read its ~/.netrc: 'pipe:curl -fsSn ADDRESS' with --allow-pipe"
+        )
+    patience = Patience(f"source {public(address)}", unwatched)
     method = "HEAD"
     while True:
         try:
@@ -70,7 +76,9 @@ def archive(address: str) -> Archive:
             else:
                 raise _refused(address, error) from None
         except ValueError as error:
-            raise RunError(f"source {address}: no address that can be asked: {error}") from None
+            raise RunError(
+                f"source {public(address)}: no address that can be asked: {error}"
+            ) from None
         except _BROKEN as error:
             patience.failed(_words(error))
     return Archive(
@@ -83,7 +91,7 @@ class Download:
 
     def __init__(self, archive: Archive, at: At = unwatched) -> None:
         self._address = archive.path
-        self._patience = Patience(archive.path, at)
+        self._patience = Patience(public(archive.path), at)
         self._got: Any = None
         self._done = 0
         tag = "" if archive.state == UNKNOWN else archive.state
@@ -134,9 +142,9 @@ class Download:
             facts = _facts(got.headers)
             if facts.differ(self._facts):
                 raise StreamError(
-                    f"{self._address} changed since it was listed ({self._facts.size} bytes "
-                    f"{self._facts.tag}, now {facts.size} {facts.tag}). Start again when it is "
-                    "as it is to be"
+                    f"{public(self._address)} changed since it was listed "
+                    f"({self._facts.size} bytes {self._facts.tag}, now {facts.size} {facts.tag}). "
+                    "Start again when it is as it is to be"
                 )
             # A chunked answer tells no size; what HEAD told is what the whole has to have.
             self._facts = _Facts(
@@ -145,7 +153,8 @@ class Download:
             begin = _begin(got.headers) if got.status == 206 else 0
             if begin > self._done:
                 raise StreamError(
-                    f"{self._address}: asked for byte {self._done}, the server sent from {begin} on"
+                    f"{public(self._address)}: asked for byte {self._done}, the server sent from "
+                    f"{begin} on"
                 )
             skip = self._done - begin
             while skip:
@@ -206,7 +215,8 @@ def _words(error: BaseException) -> str:
 
 def _refused(address: str, error: urllib.error.HTTPError) -> StreamError:
     remedy = {401: "sign the address", 403: "sign the address", 404: "see to the name"}
+    what_to_do = remedy.get(error.code, "see to it").capitalize()
     return StreamError(
-        f"source {address}: {_status(error)}. {remedy.get(error.code, 'See to it').capitalize()}; "
-        "the same command goes on with the archives that are missing"
+        f"source {public(address)}: {_status(error)}. {what_to_do}; the same "
+        "command goes on with the archives that are missing"
     )
