@@ -15,8 +15,9 @@ import pyarrow as pa
 
 from . import commit
 from .geometry import Size, oriented
+from .public import WEB
 
-VERSION = 2
+VERSION = 3
 """Counts up when the columns or their meaning change; an older file is scanned anew."""
 
 UNKNOWN = "unknown"
@@ -80,7 +81,7 @@ class Archive:
         """What files of the state are named after. An address that is signed has another query at
         the next run, and is the same archive; where the server gives no tag, a query may as well
         name another version."""
-        if self.path.startswith(("http://", "https://")) and self.state != UNKNOWN:
+        if self.path.startswith(WEB) and self.state != UNKNOWN:
             return f"{self.kind} {self.path.partition('?')[0]}"
         return f"{self.kind} {self.path}"
 

@@ -17,10 +17,11 @@ from .commit import Fence
 from .engines import Engine, engine
 from .errors import RunError
 from .progress import Progress, Silent
+from .public import public
 from .recipe import Recipe
 from .resources import Resources
 from .sources import KINDS
-from .sources.address import is_remote, shown
+from .sources.address import is_remote
 from .sources.locate import archives as locate
 from .sources.remarks import remarks
 from .state import State, versions
@@ -125,7 +126,7 @@ def check_unchanged(archives: Sequence[Archive], stamps: Mapping[str, str], stat
     for archive in archives:
         if KINDS[archive.kind].stamp(archive) != stamps[archive.path]:
             raise RunError(
-                f"{shown(archive.path)} changed while it was exported; what was made of it "
+                f"{public(archive.path)} changed while it was exported; what was made of it "
                 f"cannot be trusted. {state.remedy}"
             )
 

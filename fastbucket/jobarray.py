@@ -24,6 +24,7 @@ from .progress import Progress
 from .recipe import Recipe
 from .report import BAD_INPUTS_SHOWN, BadInput, BucketCount, Report
 from .resources import Resources
+from .sources import KINDS
 from .sources.address import is_remote
 from .state import load, writing
 
@@ -94,6 +95,7 @@ def _work(run: Run, job: Job, state: Joined) -> Report:
             str(run.out), job.export_id, f"part {state.part}", len(job.archives), 0, 0, {}, [],
             seconds=run.seconds, workers=engine.workers,
         )  # fmt: skip
+        state.fence.check()  # before anything of a filled bucket is taken away
         with run.timed("export"):
             records = make_shards(run, engine, plan, tasks, name, report)
     check_unchanged(job.archives, job.stamps, state)
@@ -216,6 +218,8 @@ def _merged(
     plan = planfile.written(state.path, run.recipe)
     if plan is None:
         raise RunError(f"no part in {run.out} has come as far as a plan: run them all first")
+    # Each part signs its addresses anew; what is known of a remote archive stands in the plan.
+    stamps = {a.path: stamps.get(a.path) or KINDS[a.kind].stamp(a) for a in plan.archives}
     with run.timed("read"):
         records = _records(run.out, plan, int(str(agreed["parts"])))
         with run.engine(None) as engine:

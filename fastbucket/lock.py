@@ -6,13 +6,19 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TextIO
 
 from .errors import RunError
+
+_PATIENCE = 300.0
+"""Seconds until a turn is waited for in vain: they are of some unlinks."""
+
+_LOOK_AGAIN = 0.1
 
 
 def holder() -> str:
@@ -24,10 +30,23 @@ def holder() -> str:
 @contextmanager
 def turn(path: Path) -> Iterator[None]:
     """What several processes must not do at the same time, one after the other. Where the file
-    system has no locks, nobody waits."""
+    system has no locks, nobody waits. Raises RunError where one of them does not get on."""
     with open(path, "a+") as file:
-        with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
+        waited = 0.0
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if waited >= _PATIENCE:
+                    raise RunError(
+                        f"{path} is held by a process that does not get on, for {waited:.0f} s: "
+                        "end that; the same command goes on from here"
+                    ) from None
+                time.sleep(_LOOK_AGAIN)
+                waited += _LOOK_AGAIN
+            except OSError:
+                break
         yield
 
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from .records import Drop, Record
     from .shardlist import Shards
 
+UNDOING = "undo.lock"
+"""In the state folder: held while a filled bucket is taken apart."""
+
 
 def make_shards(
     run: Run,
@@ -69,7 +72,7 @@ def _made_before(
     A bucket some of which is made again is no more as the filling has left it, at no base: its
     samples were decoded once for all of them.
     """
-    from .fill import is_there, undo
+    from .fill import is_there, journal_path, undo
     from .records import Record, record_path
 
     def found(index: int) -> Record | None:
@@ -84,12 +87,16 @@ def _made_before(
         for index in task
         if found(index) is None
     }
-    if broken:
+    filled = [
+        bucket.id
+        for bucket in plan.buckets
+        if bucket.proto in broken and journal_path(out / STATE, bucket.id).is_file()
+    ]
+    if filled:
         # Else a part of a job array may take away what another has just made anew.
-        with turn(out / STATE / "undo.lock"):
-            for bucket in plan.buckets:
-                if bucket.proto in broken:
-                    undo(out, out / STATE, bucket.id)
+        with turn(out / STATE / UNDOING):
+            for bucket_id in filled:
+                undo(out, out / STATE, bucket_id)
     records: dict[int, Record] = {}
     missing: list[tuple[int, ...]] = []
     for task in tasks:

@@ -27,11 +27,12 @@ from .format import (
     image_id,
 )
 from .look import DTYPE
+from .public import public
 from .recipe import Recipe
 from .records import Drop, Record
 from .report import BAD_INPUTS_SHOWN, BadInput, BucketCount, Report
 from .shardlist import Shard
-from .sources.address import PIPE, is_remote, public
+from .sources.address import PIPE, is_remote
 
 _BYTES_PER_PIXEL = 0.34
 """For the estimate of a plan: JPEG quality 95 of photos, mean over real ones at base 512."""
@@ -72,7 +73,7 @@ def planned(
         bytes_out=sum(bucket.bytes for bucket in buckets),
         workers=workers,
         broken_archives=[
-            (archive.path, catalogue.broken(table))
+            (public(archive.path), catalogue.broken(table))
             for archive, table in zip(made.archives, tables, strict=True)
             if catalogue.broken(table)
         ],

@@ -18,6 +18,7 @@ from .catalogue import KIND, Archive, broken, column, text
 from .errors import RunError
 from .format import DROP_REASONS, image_id, sample_key
 from .progress import Progress, Silent
+from .public import public
 from .recipe import Recipe
 from .shardlist import Shard, Shards
 from .sourcerows import SourceRows, starts
@@ -59,7 +60,7 @@ def make(
     if not first[-1]:
         why = next(filter(None, map(broken, tables)), "")
         raise RunError(
-            f"no samples in {', '.join(a.path for a in archives[:3])}{why and f' ({why})'}"
+            f"no samples in {', '.join(public(a.path) for a in archives[:3])}{why and f' ({why})'}"
         )
     _check_folder_ids(archives, tables)
 
@@ -217,6 +218,7 @@ def _check_folder_ids(archives: Sequence[Archive], tables: Sequence[pa.Table]) -
             name = image_id(archive.id_prefix, text(key))
             if name in seen:
                 raise RunError(
-                    f"two samples of one image_id {name!r}, in {seen[name]} and in {archive.path}"
+                    f"two samples of one image_id {name!r}, in {seen[name]} and in "
+                    f"{public(archive.path)}"
                 )
-            seen[name] = archive.path
+            seen[name] = public(archive.path)

@@ -18,9 +18,10 @@ from .errors import RunError, StreamError
 from .format import STATE
 from .parts import Part
 from .progress import Progress, Reporter
+from .public import public
 from .recipe import Recipe
 from .sources import KINDS
-from .sources.address import PIPE, shown
+from .sources.address import PIPE
 
 _FAILED_SHOWN = 5
 
@@ -71,7 +72,7 @@ def _catalogue_path(out: Path, archive: Archive, stamp: str) -> Path:
 
 
 def _describe(task: tuple[Archive, Path, str], position: int | None) -> str:
-    path = task[0].path
+    path = public(task[0].path)
     return f"scan of {path}" if position is None else f"image {position} of {path}"
 
 
@@ -124,5 +125,5 @@ def scan(
     tables = [catalogue.read(path, stamp) for path, stamp in zip(paths, wanted, strict=True)]
     for archive, table in zip(archives, tables, strict=True):
         if table is None:
-            raise RunError(f"{shown(archive.path)} changed while it was scanned; start again")
+            raise RunError(f"{public(archive.path)} changed while it was scanned; start again")
     return [table for table in tables if table is not None]

@@ -27,10 +27,10 @@ from .catalogue import COLUMNS, Archive, Catalogue, column
 from .errors import RunError, StreamError
 from .format import SPOOL, STATE
 from .progress import At
+from .public import public
 from .recipe import Recipe
 from .sidecar import SIDECAR_LIMIT
 from .sources import stream
-from .sources.address import shown
 from .sources.names import member_names
 
 MARGIN = 1 << 30
@@ -137,7 +137,7 @@ def take(archive: Archive, recipe: Recipe, at: At) -> Catalogue:
         with commit.whole(path) as unfinished, open(unfinished, "wb") as file:
             with tempfile.TemporaryFile(dir=path.parent) as scratch:
                 scanned = streamscan.StreamScan(
-                    shown(archive.path),
+                    public(archive.path),
                     opened,
                     scratch.fileno(),
                     at,
@@ -149,7 +149,7 @@ def take(archive: Archive, recipe: Recipe, at: At) -> Catalogue:
             file.write(bytes(2 * tarfile.BLOCKSIZE))
             spooled = file.tell()
             columns = _joined(batches)
-            probe.check_unique(shown(archive.path), columns["key"], columns["suffix"])
+            probe.check_unique(public(archive.path), columns["key"], columns["suffix"])
     finally:
         opened.close()
     return Catalogue(columns, scanned.broken, {**scanned.extra, "spooled": spooled})
@@ -193,7 +193,7 @@ def _spool(
                 start, length = int(columns[f"{part}_offset"][row]), int(sizes[part][row])
                 file.write(_header(names[part], length))
                 offsets[part][row] = file.tell()
-                _copy(batch.descriptor, start, length, file, shown(archive.path))
+                _copy(batch.descriptor, start, length, file, public(archive.path))
     return {**columns, **{f"{part}_offset": offsets[part] for part in _PARTS}}
 
 

@@ -120,7 +120,8 @@ class _InMemory:
             content = sample.get(member)
             row["members"][part] = content if isinstance(content, bytes) else b""
             row[f"{part}_size"] = len(row["members"][part])
-        name = archive_in(url[len(PIPE) :]) if url.startswith(PIPE) else archive_name(url)
+        # A command that names no tar has the name that it ends with, as a path has.
+        name = (url.startswith(PIPE) and archive_in(url[len(PIPE) :])) or archive_name(url)
         word = WORD.search(name)
         archive = Archive("tar", url, name, word[0].lower() if word else "", 0)
         carried = decide(self._recipe.carry, [json_object(row["members"]["json"])])

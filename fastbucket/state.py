@@ -8,6 +8,7 @@
                   short/, fill/ shards with gaps, and their replacements
                   fence         where work goes on on several machines, see commit.Fence
                   parts.json, parts/, decisions.arrow   of job arrays, see parts
+                  undo.lock     held while a filled bucket is taken apart, see making
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from .format import (
     UNFINISHED,
 )
 from .lock import holder, locked
+from .public import public
 from .recipe import Recipe
 from .software import installed
 
@@ -254,9 +256,9 @@ class State:
         known = set(before.values())
         changed = [path for path, stamp in now.items() if stamp not in known]
         raise RunError(
-            f"{', '.join(changed[:3]) or 'a source'} changed since the export in {self.out} began: "
-            "its finished shards would not fit the rest. Restore the source (with its time). "
-            f"{self.remedy}"
+            f"{', '.join(map(public, changed[:3])) or 'a source'} changed since the export in "
+            f"{self.out} began: its finished shards would not fit the rest. Restore the source "
+            f"(with its time). {self.remedy}"
         )
 
     def remove(self) -> None:

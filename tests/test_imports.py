@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "fastbucket"
 # A module imports only from rooms above its own, at its top or inside a function; a room is a
 # file or a folder. What is imported for type checkers alone does not count.
 ORDER = (
-    "errors", "commit", "software", "progress", "engines",
+    "errors", "public", "commit", "software", "progress", "engines",
     "geometry", "buffers", "buckets", "crop", "subsampling", "format",
     "option", "recipe", "resources",
     "report", "stopwatch", "threads",

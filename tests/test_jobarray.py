@@ -12,11 +12,13 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import crashes
 import gaps
 import pytest
+from file_server import FileServer, Way
 
 import fastbucket
 from fastbucket import (
@@ -25,6 +27,8 @@ from fastbucket import (
     RunError,
     engines,
     fill,
+    lock,
+    making,
     manifest,
     planfile,
     planning,
@@ -242,6 +246,57 @@ def test_a_merge_that_is_interrupted_is_repeated(
     assert fastbucket.merge(out).status == "already complete"
     assert part(source, out, "2/3").status == "already complete"
     assert crashes.tree(out) == whole
+
+
+def test_parts_take_turns_at_a_filled_bucket(source, whole, tmp_path, monkeypatch):
+    """A merge was interrupted when it had filled the gaps, and a shard has to be made again. While
+    one part takes the bucket apart no other does."""
+    out = tmp_path / "out"
+    for number in (1, 2, 3):
+        part(source, out, f"{number}/3")
+
+    def stop(*arguments, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(manifest, "write", stop)
+        with pytest.raises(KeyboardInterrupt):
+            fastbucket.merge(out)
+    (journal, *_) = sorted(out.glob(f"{STATE}/fill/*.json"))
+    record = min((out / STATE / "shards").glob(f"{journal.stem}*.json"))
+    record.unlink()
+    filled = {path: path.stat().st_ino for path in out.glob(f"buckets/{journal.stem}/*.tar")}
+    monkeypatch.setattr(lock, "_PATIENCE", 0.3)
+    with lock.turn(out / STATE / making.UNDOING):
+        reports = []
+        for number in (1, 2, 3):
+            with suppress(RunError):
+                reports.append(part(source, out, f"{number}/3"))
+        assert len(reports) == 2, "those whose shards are not missing have nothing to wait for"
+        there = {path: path.stat().st_ino for path in out.glob(f"buckets/{journal.stem}/*.tar")}
+        assert there == filled
+    for number in (1, 2, 3):
+        part(source, out, f"{number}/3")
+    fastbucket.merge(out)
+    assert crashes.tree(out) == whole
+
+
+def test_a_signature_of_its_own_for_each_part(tmp_path):
+    """The parts name one archive by addresses that are signed anew; the merge takes that of the
+    plan."""
+    folder, out = tmp_path / "served", tmp_path / "out"
+    folder.mkdir()
+    names = [Path(path).name for path in gaps.tars(lambda: folder)]
+    with FileServer(folder, lambda asked: Way()) as server:
+        for number in (1, 2):
+            signed = [f"{server.url}/{name}?sig={number}" for name in names]
+            part(signed, out, f"{number}/2")
+            if number == 1:  # as if the first had not come to its plan
+                for name in ("plan.json", "plan.arrow", "decisions.arrow"):
+                    (out / STATE / name).unlink()
+        assert "sig=2" in (out / STATE / "plan.json").read_text()
+    assert fastbucket.merge(out).status == "exported"
+    assert fastbucket.verify(out, workers=1).ok
 
 
 def test_a_merge_that_ended_while_it_removed_the_state(source, whole, tmp_path, monkeypatch):

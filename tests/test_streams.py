@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from file_server import Asked, FileServer, Way
 from test_resume import start
 
 import fastbucket
-from fastbucket import Recipe, Resources, RunError, spool
+from fastbucket import Recipe, Resources, RunError, scan, spool
 from fastbucket.catalogue import Archive, column
 from fastbucket.errors import StreamError
 from fastbucket.sources import address, command, packing, patience, stream, streamscan, tarscan, web
@@ -546,15 +547,6 @@ def test_names_of_archives():
     assert packing.archive_name("http://h/some.bin") == "some.bin"
 
 
-def test_secrets_are_not_published():
-    assert (
-        address.public("https://me:word@host:1/a/{0..3}.tar?key=1") == "https://host:1/a/{0..3}.tar"
-    )
-    assert address.public("s3://bucket/a@b.tar") == "s3://bucket/a@b.tar"
-    for plain in ("/data/what?.tar", "pipe:cat 'a?' # a.tar", "s3://bucket/what?.tar"):
-        assert address.shown(plain) == plain
-
-
 @pytest.mark.parametrize("status", [404, 500])
 def test_no_message_holds_what_signs_an_address(tmp_path, quick, status):
     (tmp_path / "a.tar").write_bytes(DATA)
@@ -569,6 +561,56 @@ def test_an_address_with_a_password_is_refused_without_it(tmp_path):
     assert "http://127.0.0.1/a.tar" in words
     assert "pipe:curl" in words
     assert "word" not in words.replace("password", "")
+
+
+def test_no_message_of_a_run_holds_what_signs_an_address(tmp_path, drawn, monkeypatch):
+    """Nor does the report of one that went well."""
+    plain = drawn.paths[0].read_bytes()
+    for name, data in {"a": plain, "cut": plain[: len(plain) * 2 // 3]}.items():
+        (tmp_path / f"{name}.tar").write_bytes(data)
+    (tmp_path / "empty.tar").write_bytes(bytes(10240))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/a.tar").write_bytes(plain)
+    out = tmp_path / "out"
+    with FileServer(tmp_path, lambda asked: Way()) as server:
+        host = server.url
+        said = [
+            refuses([f"{host}/empty.tar?sig=word"], tmp_path / "none"),
+            refuses([f"{host}/a.tar?sig=word", f"{host}/other/a.tar?sig=word"], tmp_path / "two"),
+            refuses([f"{host}/*.tar?sig=word"], tmp_path / "wild"),
+            refuses([f"{host}/{{a.tar?sig=word"], tmp_path / "brace"),
+            refuses([f"{host}/my a.tar?sig=word"], tmp_path / "space"),
+            refuses(["HTTPS://127.0.0.1:9/*.tar?sig=word"], tmp_path / "capitals"),
+        ]
+        report = fastbucket.export([f"{host}/cut.tar?sig=word"], out, RECIPE, TWO)
+        assert report.broken_archives
+        said.append(str(report.to_json()))
+        said += [(out / name).read_text() for name in ("manifest.json", "run.json", "README.md")]
+        found = scan._describe((web.archive(f"{host}/a.tar?sig=word"), out, ""), 7)
+        said.append(found)
+    for words in said:
+        assert "word" not in words.replace("password", "").replace("words", ""), words
+
+
+def test_a_source_that_changed_is_named_without_its_query(tmp_path):
+    recipe = Recipe()
+    with State(tmp_path) as state:
+        state.claim("0" * 16, recipe, {"http://h/a.tar?sig=word": "1-old"})
+        (tmp_path / ".fastbucket/shards/p1.json").write_text("{}")
+        with pytest.raises(RunError, match=r"http://h/a\.tar changed") as caught:
+            state.claim("1" * 16, recipe, {"http://h/a.tar?sig=word": "1-new"})
+    assert "word" not in str(caught.value)
+
+
+def test_an_answer_longer_than_head_said_is_an_error(tmp_path, quick):
+    (tmp_path / "a.tar").write_bytes(DATA)
+    with FileServer(tmp_path, lambda asked: Way(length="chunked", tag=False)) as server:
+        archive = replace(web.archive(f"{server.url}/a.tar"), size=len(DATA) - 5)
+        opened = web.Download(archive)
+        with pytest.raises(StreamError, match=f"a.tar: .* had said {len(DATA) - 5}"):
+            list(iter(lambda: opened.read(1 << 20), b""))
+        opened.close()
+        assert len(server.gets()) == 1
 
 
 def test_an_answer_may_keep_the_size_to_itself():
@@ -676,7 +718,36 @@ def test_a_command_that_is_left_ends_with_what_it_began(tmp_path):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     output.close()
-    pid = int(note.read_text())
+    wait_for_the_end(int(note.read_text()))
+
+
+PRINTS = """
+import os, signal, sys, time
+from fastbucket.sources import command
+output = command.Output(command.archive("pipe:echo $$; exec sleep 60 # a.tar"))
+print(output.read(100).decode(), end="", flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl")
+def test_a_command_ends_with_a_worker_that_is_killed():
+    done = subprocess.run([sys.executable, "-c", PRINTS], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    wait_for_the_end(int(done.stdout))
+
+
+def test_what_a_command_left_behind_ends_too(tmp_path):
+    note = tmp_path / "pid"
+    line = f"pipe:(trap '' TERM; exec sleep 60 > /dev/null) & echo $! > '{note}'; cat # a.tar"
+    output = command.Output(command.archive(line))
+    assert output.read(1) == b""
+    output.close()
+    wait_for_the_end(int(note.read_text()))
+
+
+def wait_for_the_end(pid: int) -> None:
+    deadline = time.monotonic() + 20
     while Path(f"/proc/{pid}").exists() and " Z " not in Path(f"/proc/{pid}/stat").read_text():
         assert time.monotonic() < deadline
         time.sleep(0.01)

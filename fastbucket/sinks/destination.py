@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import RunError
+from ..public import public
 from .files import File
 
 EXTRA = "pip install 'fastbucket[remote]'"
@@ -82,7 +83,7 @@ def refuse_itself(place: Path, url: str, sink: Destination) -> None:
     except OSError:  # one of them is not there yet
         same = os.path.realpath(place) == os.path.realpath(there)
     if same:
-        raise RunError(f"{url} is {place} itself: what is pushed goes to another folder")
+        raise RunError(f"{public(url)} is {place} itself: what is pushed goes to another folder")
 
 
 def opened(url: str, staging: Path, at_once: int, read_back: bool) -> Destination:
@@ -93,8 +94,8 @@ def opened(url: str, staging: Path, at_once: int, read_back: bool) -> Destinatio
     kind = scheme(url)
     if not kind:
         raise RunError(
-            f"{url} is no URL: s3://bucket/prefix, gs://bucket/prefix, hf://datasets/user/name, or "
-            "another that fsspec knows, such as file:///mnt/disk/dataset"
+            f"{public(url)} is no URL: s3://bucket/prefix, gs://bucket/prefix, "
+            "hf://datasets/user/name, or another that fsspec knows, such as file:///mnt/disk/dataset"
         )
     if kind == "hf":
         from .hub import Hub

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import RunError
+from ..public import public
 from .crew import Turn, each
 from .destination import EXTRA, Advance, Done, Remote, Sent, scheme
 from .digests import Digest, Etag, blocks, md5, part_bytes, read
@@ -75,11 +76,12 @@ class Objects:
         patience: Patience | None = None,
     ) -> None:
         """at_once: files under way. read_back: read objects also where the store tells a digest."""
-        self._url = url.rstrip("/")
+        url = url.rstrip("/")
+        self._url = public(url)  # for messages
         self._at_once, self._read_back = at_once, read_back
         self._patience = patience or Patience()
         self._store = STORES.get(scheme(url), Store())
-        self._fs, self._root, self._callback = _opened(self._url, self._store)
+        self._fs, self._root, self._callback = _opened(url, self._store)
 
     def folder(self) -> Path | None:
         """Of a file system of this machine."""
@@ -205,7 +207,7 @@ def _opened(url: str, store: Store) -> tuple[Any, str, Callable[[Callable[[int],
     try:
         import fsspec
     except ImportError:
-        raise RunError(f"{url} needs fsspec: {EXTRA}") from None
+        raise RunError(f"{public(url)} needs fsspec: {EXTRA}") from None
 
     class Callback(fsspec.Callback):  # type: ignore[misc]
         def __init__(self, told: Callable[[int], None]) -> None:
@@ -219,9 +221,9 @@ def _opened(url: str, store: Store) -> tuple[Any, str, Callable[[Callable[[int],
     try:
         fs, root = fsspec.core.url_to_fs(url, **options)
     except ImportError as error:
-        raise RunError(f"{url}: {describe(error)}. For s3:// and hf://, {EXTRA}") from None
+        raise RunError(f"{public(url)}: {describe(error)}. For s3:// and hf://, {EXTRA}") from None
     except Exception as error:
-        raise RunError(f"{url} cannot be opened: {describe(error)}") from error
+        raise RunError(f"{public(url)} cannot be opened: {describe(error)}") from error
     for name, value in store.settings.items():
         setattr(fs, name, value)
     return fs, str(root).rstrip("/"), Callback

@@ -14,6 +14,7 @@ from .. import commit
 from ..errors import RunError
 from ..format import MANIFEST
 from ..progress import Progress, Silent
+from ..public import public
 from ..state import State, check_finished
 from .destination import Destination, Remote, Sent, opened, refuse_itself
 from .files import File, is_ours, listed
@@ -103,7 +104,7 @@ class _Push:
         self._sink, self._ledger, self._progress = sink, ledger, progress
         self._files = listed(out, _manifest(out))
         size = sum(file.bytes for file in self._files)
-        self._report = Pushed(str(out), url, "pushed", len(self._files), size)
+        self._report = Pushed(str(out), public(url), "pushed", len(self._files), size)
 
     def run(self, replace: bool, dry_run: bool) -> Pushed:
         report, ours = self._report, {file.path for file in self._files}

@@ -11,6 +11,7 @@ from .. import job, run
 from ..errors import RunError
 from ..format import MANIFEST, STATE
 from ..progress import Progress, Silent
+from ..public import public
 from ..recipe import Recipe
 from ..report import Report
 from ..resources import Resources
@@ -25,7 +26,7 @@ def work_folder(url: str) -> Path:
     path = unquote(urlsplit(url).path).rstrip("/")  # before it is cut: a %2F is a slash
     name = path.rpartition("/")[2].partition("@")[0] or urlsplit(url).netloc.rpartition("@")[2]
     if name in ("", ".", ".."):
-        raise RunError(f"{url} has no name for the folder to work in: say --work DIR")
+        raise RunError(f"{public(url)} has no name for the folder to work in: say --work DIR")
     return Path(name)
 
 
@@ -65,12 +66,12 @@ def export(
     if not overwrite and not (place / MANIFEST).is_file() and any(map(is_ours, there)):
         if (place / STATE / "run.json").is_file():
             raise RunError(
-                f"{url} holds an export, or part of one, and {place} an unfinished one. The same "
-                f"export into {place} goes on with it, then fastbucket push {place} {url} "
-                "--replace; --overwrite starts afresh"
+                f"{public(url)} holds an export, or part of one, and {place} an unfinished one. "
+                f"The same export into {place} goes on with it, then fastbucket push {place} "
+                f"{public(url)} --replace; --overwrite starts afresh"
             )
         raise RunError(
-            f"{url} holds an export, or part of one, and {place} none to compare it with. "
+            f"{public(url)} holds an export, or part of one, and {place} none to compare it with. "
             "--overwrite makes one to take its place; or choose another place"
         )
     report = run.export(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from ..catalogue import Archive
 from ..errors import RunError
 from ..progress import At, unwatched
+from ..public import WEB, public
 from .braces import braces
 from .packing import Bytes
 
@@ -20,24 +21,11 @@ _AT_ONCE = 16
 """Addresses that are asked at the same time: 4,096 of them at 30 ms take 8 s."""
 
 PIPE = "pipe:"
-WEB = ("http://", "https://")
 
 
 def is_remote(source: str) -> bool:
     """Whether a source is named by an address, or by the command that prints it."""
     return source.startswith(PIPE) or _SCHEME.match(source) is not None
-
-
-def public(source: str) -> str:
-    """An address without what may be a secret in it: its user and its query."""
-    scheme, _, rest = source.partition("?")[0].partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
-
-
-def shown(source: str) -> str:
-    """How a message names a source: an address of the web without what may be a secret in it."""
-    return public(source) if source.startswith(WEB) else source
 
 
 def archives(source: str, allow_pipe: bool) -> list[Archive]:
@@ -52,11 +40,14 @@ def archives(source: str, allow_pipe: bool) -> list[Archive]:
         from . import command
 
         return [command.archive(pattern) for pattern in braces(source)]
+    scheme = _SCHEME.match(source)
+    assert scheme is not None
+    source = scheme[0].lower() + source[scheme.end() :]
     if source.startswith(WEB):
         if "*" in source.partition("?")[0]:
             raise RunError(
-                f"source {source}: a web server has no list to look into. Name the tars, with "
-                "braces: {0000..0123}.tar"
+                f"source {public(source)}: a web server has no list to look into. "
+                "Name the tars, with braces: {0000..0123}.tar"
             )
         from . import web
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from braceexpand import braceexpand
 
 from ..errors import RunError
+from ..public import public
 
 
 def braces(pattern: str) -> list[str]:
@@ -12,4 +13,4 @@ def braces(pattern: str) -> list[str]:
     try:
         return list(braceexpand(pattern))
     except ValueError:  # UnbalancedBracesError
-        raise RunError(f"{pattern}: its braces are not in pairs") from None
+        raise RunError(f"{public(pattern)}: its braces are not in pairs") from None

@@ -11,8 +11,10 @@ import os
 import signal
 import subprocess
 from contextlib import suppress
+from functools import partial
 
 from ..catalogue import Archive
+from ..engines.worker import die_with
 from ..errors import RunError, StreamError
 from ..progress import GOING_ON, At, unwatched
 from .address import PIPE
@@ -46,6 +48,7 @@ class Output:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             start_new_session=True,  # the shell may have begun others: all of them end with it
+            preexec_fn=partial(die_with, os.getpid()),  # and it with a worker that is killed
         )
         assert self._process.stdout is not None
         self._printed = self._process.stdout
@@ -59,17 +62,17 @@ class Output:
         return data
 
     def close(self) -> None:
+        """End it, and what it began, whether or not it has ended itself."""
         self._printed.close()
         if self._process.poll() is None:
             self._signal(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(1.0)
-                return
-            self._signal(signal.SIGKILL)
-            self._process.wait()
+        self._signal(signal.SIGKILL)
+        self._process.wait()
 
     def _signal(self, number: int) -> None:
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError, PermissionError):  # macOS: only zombies are left of it
             os.killpg(self._process.pid, number)
 
     def _check(self) -> None:

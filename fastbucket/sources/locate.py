@@ -13,6 +13,7 @@ from typing import TextIO
 from ..catalogue import Archive, text
 from ..errors import RunError
 from ..kernels.suffixes import IMAGES
+from ..public import public
 from . import parquet, script
 from .address import archives as remote
 from .address import is_remote
@@ -199,6 +200,6 @@ def _check_names(found: Iterable[Archive]) -> None:
         other = paths.setdefault(archive.name, archive.path)
         if other != archive.path:
             raise RunError(
-                f"two archives are named {archive.name}: {other} and {archive.path}. The name is "
-                "part of every image_id: rename one of them."
+                f"two archives are named {archive.name}: {public(other)} and "
+                f"{public(archive.path)}. The name is part of every image_id: rename one of them."
             )

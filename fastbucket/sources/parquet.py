@@ -201,7 +201,10 @@ class Reader:
                 for at, field in enumerate(table.schema):
                     if pa.types.is_temporal(field.type):
                         # Python's own words depend on whether pandas is installed.
-                        words = table.column(at).cast(pa.string())
+                        try:
+                            words = table.column(at).cast(pa.string())
+                        except pa.ArrowException:  # a time zone that this machine does not know
+                            words = pa.nulls(len(table), pa.string())
                         table = table.set_column(at, field.name, words)
             except (pa.ArrowException, OSError, ValueError) as error:
                 raise RunError(f"{self.path}: row group {group} cannot be read: {error}") from None

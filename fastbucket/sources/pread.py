@@ -14,7 +14,7 @@ from ..errors import RunError
 def read(descriptor: int, name: str, offset: int, size: int, into: bytearray) -> memoryview:
     """`size` bytes at `offset` of an open file, in `into`. Raises RunError, naming `name`."""
     if offset < 0:  # preadv would take that for "where the file stands"
-        raise RunError(f"{name}: it is not in the spool; start again with --overwrite")
+        raise RunError(f"{name}: there is no byte {offset}; scan the source anew")
     view = _room(into, size)
     done = 0
     try:

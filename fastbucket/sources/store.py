@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from ..catalogue import Archive
+from ..catalogue import UNKNOWN, Archive
 from ..errors import RunError, StreamError
 from ..progress import At, unwatched
+from ..public import public
 from .packing import SUFFIXES, archive_name
 from .patience import Patience
 
@@ -23,8 +24,6 @@ one is asked for meanwhile."""
 _TAGS = ("ETag", "etag", "blob_id", "md5Hash", "generation", "LastModified", "last_modified",
          "mtime", "updated", "created")  # fmt: skip
 """What stores say of the state of a file, the best first."""
-
-_UNKNOWN = "unknown"
 
 _MAGIC = "*?["
 
@@ -46,15 +45,16 @@ def archives(address: str) -> Iterator[Archive]:
         else:
             found, what = {path: facts}, ""
     except FileNotFoundError:
-        raise RunError(f"source {address} does not exist") from None
+        raise RunError(f"source {public(address)} does not exist") from None
     except PermissionError as error:
         raise RunError(
-            f"source {address}: {error}. Give access to it (the usual variables of the store)"
+            f"source {public(address)}: {error}. Give access to it (the usual "
+            "variables of the store)"
         ) from None
     except Exception as error:  # noqa: BLE001 each store has its own, and no class in common
-        raise RunError(f"source {address}: {type(error).__name__}: {error}") from None
+        raise RunError(f"source {public(address)}: {type(error).__name__}: {error}") from None
     if not found:
-        raise RunError(f"source {address} {what}")
+        raise RunError(f"source {public(address)} {what}")
     for name, of in found.items():
         if of["type"] != "directory":
             whole = system.unstrip_protocol(name)
@@ -66,7 +66,7 @@ class Object:
 
     def __init__(self, archive: Archive, at: At = unwatched) -> None:
         self._archive = archive
-        self._patience = Patience(archive.path, at)
+        self._patience = Patience(public(archive.path), at)
         self._system, self._path = _system(archive.path)
         self._size = archive.size
         self._ahead = ThreadPoolExecutor(1)
@@ -117,8 +117,8 @@ class Object:
                 break
             except _FOREVER as error:
                 raise StreamError(
-                    f"{self._archive.path}: {type(error).__name__}: {error}. See to it; the same "
-                    "command goes on with the archives that are missing"
+                    f"{public(self._archive.path)}: {type(error).__name__}: {error}. See to "
+                    "it; the same command goes on with the archives that are missing"
                 ) from None
             except Exception as error:  # noqa: BLE001 each store has its own
                 self._patience.failed(f"{type(error).__name__}: {error}")
@@ -136,11 +136,11 @@ class Object:
                 break
             except Exception as error:  # noqa: BLE001 each store has its own
                 self._patience.failed(f"{type(error).__name__}: {error}")
-        known = {_tag(now), self._archive.state} - {_UNKNOWN}
+        known = {_tag(now), self._archive.state} - {UNKNOWN}
         if now["size"] != self._archive.size or len(known) > 1:
             raise StreamError(
-                f"{self._archive.path} changed while it was read. Start again when it is as it is "
-                "to be"
+                f"{public(self._archive.path)} changed while it was read. Start again when "
+                "it is as it is to be"
             )
 
 
@@ -148,7 +148,7 @@ def _tag(facts: Mapping[str, Any]) -> str:
     for name in _TAGS:
         if facts.get(name):
             return str(facts[name]).strip('"')
-    return _UNKNOWN
+    return UNKNOWN
 
 
 def _system(address: str) -> tuple[Any, str]:
@@ -159,8 +159,9 @@ def _system(address: str) -> tuple[Any, str]:
         system, path = url_to_fs(address)
     except ImportError as error:
         raise RunError(
-            f"source {address}: {error}. pip install 'fastbucket[remote]' (for gs:// gcsfs besides)"
+            f"source {public(address)}: {error}. pip install 'fastbucket[remote]' (for "
+            "gs:// gcsfs besides)"
         ) from None
     except ValueError as error:
-        raise RunError(f"source {address}: {error}") from None
+        raise RunError(f"source {public(address)}: {error}") from None
     return system, path

@@ -11,6 +11,7 @@ from dataclasses import replace
 from ..catalogue import Archive, Catalogue
 from ..errors import RunError, StreamError
 from ..progress import GOING_ON, At, unwatched
+from ..public import public
 from . import address, tar
 from .packing import Unpacked
 
@@ -44,7 +45,7 @@ def opened(archive: Archive, at: At = unwatched) -> Unpacked:
     """The tar in a stream, from its first byte on. Raises StreamError, then and later."""
     packed = address.opened(archive, at) if archive.state else _File(archive, at)
     try:
-        return Unpacked(packed, address.shown(archive.path))
+        return Unpacked(packed, public(archive.path))
     except BaseException:
         packed.close()
         raise
@@ -75,6 +76,6 @@ class _File:
 
 def _read_once(archive: Archive) -> RunError:
     return RunError(
-        f"{address.shown(archive.path)}: a stream is read once, by an export. For anything "
+        f"{public(archive.path)}: a stream is read once, by an export. For anything "
         "else name a plain tar on a local disk"
     )

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from ..catalogue import UNKNOWN, Archive
 from ..errors import RunError, StreamError
 from ..progress import At, unwatched
-from .address import public
+from ..public import public
 from .packing import archive_name
 from .patience import Patience
 
@@ -75,9 +75,10 @@ def archive(address: str) -> Archive:
                 break
             else:
                 raise _refused(address, error) from None
-        except ValueError as error:
+        except (ValueError, http.client.InvalidURL):  # whose words hold the address
             raise RunError(
-                f"source {public(address)}: no address that can be asked: {error}"
+                f"source {public(address)}: no address that can be asked; what is no letter, digit "
+                "or sign of an address is written as %20 and the like in it"
             ) from None
         except _BROKEN as error:
             patience.failed(_words(error))
@@ -125,6 +126,12 @@ class Download:
             if self._done == self._facts.size:
                 self.whole = True
                 break
+            if self._done > self._facts.size:
+                raise StreamError(
+                    f"{public(self._address)}: {self._done} bytes came, and the server had said "
+                    f"{self._facts.size}. See to it; the same command goes on with the archives "
+                    "that are missing"
+                )
             self.close()
             self._patience.failed(f"the answer ended early, {self._where()}")
         return b""
@@ -201,7 +208,13 @@ def _asked(headers: email.message.Message) -> float:
 
 
 def _status(error: urllib.error.HTTPError) -> str:
-    return f"the server answers {error.code} ({error.reason})"
+    # Not `error.reason`, which may be of a redirection, with the address where that leads.
+    reason = http.client.responses.get(error.code, "")
+    return (
+        f"the server answers {error.code} ({reason})"
+        if reason
+        else f"the server answers {error.code}"
+    )
 
 
 def _words(error: BaseException) -> str:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
 from ..errors import RunError
+from ..public import public
 from .findings import PATH_LIMIT, Findings, Problem
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class SourceCheck:
         progress(read - reported)
         for member, samples in wanted.items():
             for path, origin in samples:
-                text = f"source_member {member!r} was not found whole in {task.path}{why}"
+                text = f"source_member {member!r} was not found whole in {public(task.path)}{why}"
                 found.add(path, f"{origin.key}.json", text)
         return SourceFacts(read, found.problems, found.more)
 
