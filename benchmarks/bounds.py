@@ -20,12 +20,12 @@ def contender(bench: str, name: str) -> Bound:
 
     def words(record: Record) -> str:
         ours, floor = record.value(bench, OURS, "ms"), record.value(bench, FLOOR, "ms")
-        theirs = record.value(bench, name, "ms")
-        if not (ours and floor and theirs):
+        most = record.paired(bench, name, FLOOR)
+        if not (ours and floor and most):
             return "its parts were not measured"
         return (
             f"decode and encode alone take {number(floor)} of our {number(ours)} ms; with nothing "
-            f"between them the ratio would be {times(theirs / floor)}"
+            f"between them the ratio would be {times(most)}"
         )
 
     return words
@@ -55,7 +55,7 @@ def resize(bench: str) -> Bound:
     def words(record: Record) -> str:
         torch = _contender("torch_uint8").NAME
         first, again = record.value(bench, OURS, "ms"), record.value(bench, OURS, "ms_again")
-        ratio = record.ratio((bench, torch, "ms_again"), (bench, OURS, "ms_again"))
+        ratio = record.paired(bench, torch, OURS, "ms_again")
         if not (first and again):
             return "its parts were not measured"
         return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Sequence
 
 from .figures import ABSENT, Figure
@@ -26,6 +27,14 @@ class Record:
         """The ratio of two values, None where one is missing."""
         a, b = self.value(*over), self.value(*under)
         return a / b if a is not None and b else None
+
+    def paired(self, bench: str, over: str, under: str, metric: str = "ms") -> float | None:
+        """The median over the rounds of the ratio of two that took turns in each of them, None
+        where one is missing. What a round met, both met; so it says more than `ratio`."""
+        a, b = self.figure(bench, over, metric), self.figure(bench, under, metric)
+        if a is None or b is None or len(a.rounds) != len(b.rounds) or not all(b.rounds):
+            return None
+        return statistics.median(x / y for x, y in zip(a.rounds, b.rounds, strict=True))
 
     def names(self, bench: str, metric: str) -> list[str]:
         """The names that have a metric, in the order in which they were measured."""

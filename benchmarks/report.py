@@ -138,7 +138,7 @@ def _contender(record: Record, bench: str, name: str) -> tuple[str, ...]:
         f"**{name}**" if name == OURS else name,
         number(record.value(*ms)),
         spread(record.figure(*ms)),
-        times(record.ratio(ms, (bench, OURS, "ms"))),
+        times(record.paired(bench, name, OURS)),
         number(record.value(bench, name, "ms_again")),
         percent(record.value(bench, name, "waited")),
         number(record.value(bench, name, "db")),
@@ -157,7 +157,7 @@ def _resize(record: Record, bench: str) -> list[str]:
             f"**{name}**" if name == OURS else name,
             number(record.value(bench, name, "ms")),
             spread(record.figure(bench, name, "ms")),
-            times(record.ratio((bench, name, "ms"), (bench, OURS, "ms"))),
+            times(record.paired(bench, name, OURS)),
             number(record.value(bench, name, "ms_again")),
         )
         for name in names
@@ -200,7 +200,8 @@ def _turns(record: Record) -> str:
         )
     return (
         f"{fresh}one thread. All of a round are alive together and take turns of {TURN} images: "
-        "what the machine does meets everyone. A figure is the median of its rounds."
+        "what the machine does meets everyone. A figure is the median of its rounds, and a "
+        "ratio that of the ratios of each round: the machine may have another speed in the next."
     )
 
 

@@ -20,7 +20,7 @@ def summary(record: Record) -> list[str]:
     rows = []
     for name in CONTENDERS:
         title = contender(name).NAME
-        ratio = record.ratio((BENCH, title, "ms"), (BENCH, ours, "ms"))
+        ratio = record.paired(BENCH, title, ours)
         if title not in (ours, floor) and ratio:
             rows.append((title, times(ratio)))
     mine = ("export", exporter("ours").NAME, "seconds")
@@ -29,7 +29,7 @@ def summary(record: Record) -> list[str]:
         rows.append((f"tars to tars, 9 % fit: {replaced}, all images decoded", times(whole)))
     if whole := record.ratio(("export", careful, "seconds"), mine):
         rows.append((careful, times(whole)))
-    reached = record.ratio((BENCH, floor, "ms"), (BENCH, ours, "ms"))
+    reached = record.paired(BENCH, floor, ours)
     return [
         *table(("one core, photos as in ImageNet", "fastbucket is faster by"), rows),
         f"That is {number(reached)} of the floor, libjpeg-turbo's decode and encode with nothing "

@@ -56,12 +56,12 @@ def _share(value: float | None) -> str:
 def _faster(bench: str, name: str) -> Measured:
     """How many times our time the time of a contender is."""
     ours = contender("ours").NAME
-    return lambda r: r.ratio((bench, contender(name).NAME, "ms"), (bench, ours, "ms"))
+    return lambda r: r.paired(bench, contender(name).NAME, ours)
 
 
 def _floor(bench: str) -> Measured:
     ours, floor = contender("ours").NAME, contender("floor").NAME
-    return lambda r: r.ratio((bench, floor, "ms"), (bench, ours, "ms"))
+    return lambda r: r.paired(bench, floor, ours)
 
 
 def _value(bench: str, name: str, metric: str) -> Measured:

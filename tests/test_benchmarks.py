@@ -145,6 +145,18 @@ def test_numbers(value: float, text: str) -> None:
     assert record.number(value) == text
 
 
+def test_a_ratio_of_two_in_turn_is_of_their_rounds() -> None:
+    """Of a machine that was twice as slow in the second round, and disturbed in the third."""
+    ours = Figure("t", "ours", "ms", 10.0, "ms", [5.0, 10.0, 40.0])
+    theirs = Figure("t", "theirs", "ms", 12.0, "ms", [6.0, 12.0, 24.0])
+    both = record.Record([ours, theirs])
+    assert both.paired("t", "theirs", "ours") == pytest.approx(1.2)
+    assert both.paired("t", "nobody", "ours") is None
+    assert (
+        record.Record([ours, replace(theirs, rounds=[6.0])]).paired("t", "theirs", "ours") is None
+    )
+
+
 @pytest.mark.parametrize("chroma", ["444", "422", "420"])
 def test_frame(chroma: str) -> None:
     jpeg = simplejpeg.encode_jpeg(np.zeros((24, 40, 3), np.uint8), 90, "RGB", chroma)
