@@ -30,8 +30,9 @@ class Headers:
         template[148:156] = b" " * 8  # the checksum counts itself as blanks
         template[156:157] = b"0"  # a regular file
         template[257:265] = b"ustar\x0000"
-        self._template = bytes(template)
-        self._sum = sum(template)
+        self.template = bytes(template), sum(template)
+        """A header of no name and no size, its checksum blank; and the sum of its bytes."""
+        self._template, self._sum = self.template
 
     def header(self, name: bytes, size: int) -> bytes:
         """The header of a member. name: at most 100 bytes; size in bytes, below 8 GiB."""

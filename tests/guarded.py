@@ -14,21 +14,26 @@ import mmap
 import os
 import random
 import sys
+import tempfile
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import hostile as corpus
 import numpy as np
 import tars
+import test_recaption
 from PIL import Image
 
 from fastbucket import resize
+from fastbucket.captions import beside
 from fastbucket.decode import turbo
 from fastbucket.geometry import Size
 from fastbucket.kernels import (
     chroma,
     jpegheader,
     look,
+    recaption,
     sha256,
     signature,
     tarheader,
@@ -148,12 +153,42 @@ def hashes(chance: random.Random, front: bool, rounds: int) -> None:
         _kept.clear()
 
 
+def recaptions(chance: random.Random, front: bool, rounds: int) -> None:
+    """Shards of random samples in pieces of random size, with all that the kernel sees fenced."""
+    fill = recaption.fill
+    fences: dict[int, np.ndarray] = {}
+
+    def fenced_fill(*arguments: Any) -> int:
+        inside = list(arguments)
+        for n, array in enumerate(arguments):
+            if isinstance(array, np.ndarray):
+                inside[n] = fences.setdefault(id(array), fence(array, front))
+                inside[n][...] = array
+        outcome = fill(*inside)
+        for own, array in zip(arguments[-4:], inside[-4:], strict=True):
+            own[...] = array
+        return int(outcome)
+
+    recaption.fill = fenced_fill
+    with tempfile.TemporaryDirectory() as folder:
+        for n in range(rounds):
+            beside.PIECE = recaption.BLOCK * chance.randint(1, 99)
+            odd = chance.choice(("", *test_recaption.ODD))
+            old = test_recaption.shard(Path(folder, f"{n}.tar"), chance, 5, odd)
+            test_recaption.check([(old, index) for index in range(5)], chance)
+            os.close(old.descriptor)
+            fences.clear()
+            _kept.clear()
+    recaption.fill = fill
+
+
 STEPS = {
     "resample": resampling,
     "headers": headers,
     "chroma": chromas,
     "walk": walks,
     "sha256": hashes,
+    "recaption": recaptions,
 }
 ROUNDS = {
     "resample": 150,
@@ -162,6 +197,7 @@ ROUNDS = {
     "walk": 120,
     "decode": 100,
     "sha256": 100,
+    "recaption": 30,
 }
 
 

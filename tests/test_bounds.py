@@ -28,6 +28,7 @@ CHECKED = (
     "test_look.py",
     "test_resample.py",
     "test_resize.py",
+    "test_recaption.py",
 )
 
 # Words in the names of tests that would prove nothing here: they start programs of their own, or
@@ -90,7 +91,7 @@ def test_kernels_under_numbas_bounds_check(tmp_path):
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed is not None
     assert int(passed[1]) > 200
-    for kernel in ("fit", "jpegheader", "chroma", "look", "taps", "resample"):
+    for kernel in ("fit", "jpegheader", "chroma", "look", "taps", "resample", "recaption"):
         compiled = list((tmp_path / "cache").rglob(f"{kernel}.*.nbc"))
         assert compiled, f"{kernel} was not compiled: this proves nothing of it"
 

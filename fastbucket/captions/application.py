@@ -33,7 +33,8 @@ from ..resources import available_cpus
 from ..state import State
 from ..walked import shard_files
 from . import selection
-from .rewrite import FOLDER, Chosen, Job, Rewritten
+from .opened import Chosen
+from .rewrite import FOLDER, Job, Rewritten
 from .store import Store
 from .workspace import manifest_of, stamp
 
