@@ -6,11 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import crashes
 import exported
 import hypothesis
 import pytest
@@ -18,6 +20,7 @@ import pytest
 import fastbucket
 from fastbucket import Recipe, Report, Resources
 from fastbucket.drawn_source import DrawnSource, drawn_source
+from fastbucket.engines.local import Local
 
 # Read by huggingface_hub when it is imported, whichever test does that first.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -32,6 +35,29 @@ for number in (signal.SIGINT, signal.SIGHUP):
 # The same examples every time, however slow the machine; nothing is kept between runs.
 hypothesis.settings.register_profile("seeded", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("seeded")
+
+
+def _here_or_worker(cls: type[Local], workers: int, *arguments: Any, **options: Any) -> Any:
+    if workers == 1:
+        return crashes.InProcess(workers, *arguments, **options)
+    return object.__new__(cls)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_worker_works_here() -> Iterator[None]:
+    """Where there is one worker its tasks are done in this process, which has imported all that a
+    worker would import, three seconds long, for every one of a thousand exports."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Local, "__new__", _here_or_worker)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests marked so are about worker processes, and have them."""
+    if request.node.get_closest_marker("processes"):
+        monkeypatch.setattr(Local, "__new__", lambda cls, *rest, **more: object.__new__(cls))
+
 
 FEW_BUCKETS = ("p1152x832", "p832x1152")
 

@@ -21,7 +21,7 @@ import random
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -50,18 +50,28 @@ class InProcess:
 
     def start(self, tasks: int) -> None: ...
 
-    def map(self, job: str, tasks: Any, *rest: Any, **more: Any) -> Iterator[tuple[Any, Any]]:
+    def map(
+        self,
+        job: str,
+        tasks: Any,
+        progress: Callable[[int], None] = lambda n: None,
+        describe: Any = None,
+    ) -> Iterator[tuple[Any, Any]]:
         for task in tasks:
             if job not in self._jobs:
                 module, factory = job.split(":")
                 self._jobs[job] = getattr(import_module(module), factory)(self._setup)
-            yield task, self._jobs[job](task, Report())
+            yield task, self._jobs[job](task, Report(progress))
 
 
 class Report:
-    """A worker's reporter that tells nobody."""
+    """A worker's reporter that tells nobody where it is."""
 
-    def __call__(self, n: int) -> None: ...
+    def __init__(self, progress: Callable[[int], None]) -> None:
+        self._progress = progress
+
+    def __call__(self, n: int) -> None:
+        self._progress(n)
 
     def at(self, position: int | None) -> None: ...
 

@@ -30,6 +30,8 @@ from fastbucket.resize import weights
 from fastbucket.sources.locate import archives
 from fastbucket.stopwatch import STAGES
 
+pytestmark = pytest.mark.processes
+
 SMALL = Recipe(base_resolution=256)
 
 BENCH_FIELDS = {

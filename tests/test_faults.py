@@ -27,6 +27,8 @@ from fastbucket import Recipe, Report, Resources, RunError
 from fastbucket.catalogue import KINDS, Archive
 from fastbucket.sources import script
 
+pytestmark = pytest.mark.processes
+
 TWO = Resources(workers=2)
 RECIPE = Recipe(shard_size=2)
 

@@ -15,6 +15,8 @@ import fastbucket
 from fastbucket import Recipe, Resources
 from fastbucket.stopwatch import STAGES
 
+pytestmark = pytest.mark.processes
+
 KEYS = (
     "export_id finished_at workers cpus machine system archives scanned exported shards "
     "resumed_shards resumed_samples bytes_in bytes_out phases stages sources"

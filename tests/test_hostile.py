@@ -31,6 +31,8 @@ from fastbucket.errors import SampleError
 from fastbucket.format import DROP_REASONS
 from fastbucket.transcode import Transcoder
 
+pytestmark = pytest.mark.processes
+
 MEMORY = 500
 """MB (10^6) a worker may take at its peak."""
 

@@ -19,6 +19,8 @@ import fastbucket
 from fastbucket import Recipe, Resources, RunError
 from fastbucket.state import State
 
+pytestmark = pytest.mark.processes
+
 RECIPE = Recipe(shard_size=2)  # that of drawn_export: many small shards, and gaps to fill
 ONE, TWO = Resources(workers=1), Resources(workers=2)
 

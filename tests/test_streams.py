@@ -724,8 +724,8 @@ def test_a_command_that_is_left_ends_with_what_it_began(tmp_path):
 PRINTS = """
 import os, signal, sys, time
 from fastbucket.sources import command
-output = command.Output(command.archive("pipe:echo $$; exec sleep 60 # a.tar"))
-print(output.read(100).decode(), end="", flush=True)
+output = command.Output(command.archive("pipe:printf %08d $$; exec sleep 60 # a.tar"))
+print(output.read(8).decode(), flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 

@@ -17,6 +17,8 @@ from fastbucket.engines.local import Local
 from fastbucket.engines.watch import Watch
 from fastbucket.progress import unwatched
 
+pytestmark = pytest.mark.processes
+
 JOB = "faultyjobs:Words"
 
 

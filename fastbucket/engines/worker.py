@@ -97,7 +97,7 @@ class Reporter:
 
 def main(fd: int, cell: int, parent: int) -> None:
     """Serve tasks until the parent says so or is gone."""
-    die_with(parent)
+    _die_with(parent)
     connection = Connection(fd)
     shared = memoryview(mmap.mmap(cell, CELL)).cast("Q")
     os.close(cell)
@@ -150,7 +150,7 @@ def main(fd: int, cell: int, parent: int) -> None:
 def _nothing() -> None: ...
 
 
-def die_with(parent: int) -> None:
+def _die_with(parent: int) -> None:
     """Have the kernel end this process when its parent dies; Linux only, elsewhere the closed
     socket ends it after the sample at hand."""
     if sys.platform == "linux":

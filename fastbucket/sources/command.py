@@ -10,11 +10,10 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from contextlib import suppress
-from functools import partial
 
 from ..catalogue import Archive
-from ..engines.worker import die_with
 from ..errors import RunError, StreamError
 from ..progress import GOING_ON, At, unwatched
 from .address import PIPE
@@ -22,6 +21,15 @@ from .packing import archive_in
 
 _GRACE = 600.0
 """Seconds that a command may take to end when it has closed its output."""
+
+_BOUND = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""Becomes a shell that ends with this process, however that ends. A program, as what runs between
+fork and exec (preexec_fn) may wait for ever for a lock that another thread held at the fork."""
 
 
 def archive(address: str) -> Archive:
@@ -42,13 +50,15 @@ class Output:
 
     def __init__(self, archive: Archive, at: At = unwatched) -> None:
         self._address, self._at = archive.path, at
+        # A shell is what pipe: means, and --allow-pipe allows.
+        shell = ["/bin/sh", "-c", archive.path.removeprefix(PIPE)]
+        if sys.platform == "linux":
+            shell = [sys.executable, "-I", "-S", "-c", _BOUND, str(os.getpid()), *shell]
         self._process = subprocess.Popen(
-            archive.path.removeprefix(PIPE),
-            shell=True,  # that is what pipe: means, and --allow-pipe allows
+            shell,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             start_new_session=True,  # the shell may have begun others: all of them end with it
-            preexec_fn=partial(die_with, os.getpid()),  # and it with a worker that is killed
         )
         assert self._process.stdout is not None
         self._printed = self._process.stdout
