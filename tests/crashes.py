@@ -21,6 +21,7 @@ import random
 import shutil
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib import import_module
@@ -46,7 +47,11 @@ class InProcess:
     def __enter__(self) -> InProcess:
         return self
 
-    def __exit__(self, *error: object) -> None: ...
+    def __exit__(self, *error: object) -> None:
+        """What the jobs hold open goes, as it goes with a worker."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            self._jobs.clear()
 
     def start(self, tasks: int) -> None: ...
 
@@ -67,7 +72,7 @@ class InProcess:
 class Report:
     """A worker's reporter that tells nobody where it is."""
 
-    def __init__(self, progress: Callable[[int], None]) -> None:
+    def __init__(self, progress: Callable[[int], None] = lambda n: None) -> None:
         self._progress = progress
 
     def __call__(self, n: int) -> None:

@@ -148,15 +148,15 @@ def test_demo_runs_the_main_job(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_soon_with_130_and_no_half_shard(tmp_path: Path) -> None:
-    make = [sys.executable, ROOT / "tools" / "make_source.py", "--draw", "60", "--small-share", "0"]
+    make = [sys.executable, ROOT / "tools" / "make_source.py", "--draw", "40", "--small-share", "0"]
     subprocess.run(
-        [*make, "--copies", "4", "--per-tar", "120", tmp_path / "tars"],
+        [*make, "--copies", "2", "--per-tar", "40", tmp_path / "tars"],
         check=True,
         stdout=subprocess.DEVNULL,
     )
     out = tmp_path / "out"
     command = [sys.executable, "-m", "fastbucket", "export", tmp_path / "tars", out, "-q"]
-    command += ["--shard-size", "8", "--workers", "2"]
+    command += ["--shard-size", "4", "--workers", "2"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not list(out.glob(".fastbucket/shards/*.json")):  # a shard is finished with its record
