@@ -24,6 +24,7 @@ KEYS = {
     "AWS_SECRET_ACCESS_KEY": "nothing",
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_MAX_ATTEMPTS": "2",  # of botocore, within each of ours: it waits for seconds
 }
 
 FAULTS = ("", "500", "503", "drop", "late", "flip", "hang")
