@@ -118,18 +118,25 @@ def wids(listed: Sequence[Shard]) -> str:
 def write_shard(out: Path, shard: Shard, samples: Iterable[Entry]) -> None:
     """Write the index of one shard. Raises RunError where its samples are not all of its bytes."""
     path = out / index_path(shard.bucket_id, shard.number)
+    jpg, txt, document = MEMBERS
     lines: list[str] = []
-    at = 0
-    for key, width, height, sizes in samples:
-        for suffix, size in zip(MEMBERS, sizes, strict=True):
-            at += TAR_BLOCK
-            shape = ""
-            if suffix == MEMBERS[0]:
-                aspect = round(width / height, 6)
-                shape = f',"width":{width},"height":{height},"aspect":{aspect}'
-            lines.append(f'"{key}.{suffix}":{{"offset":{at},"length":{size}{shape}}}')
-            at += size + -size % TAR_BLOCK
-    if len(lines) != len(MEMBERS) * shard.samples or at != shard.bytes - 2 * TAR_BLOCK:
+    shapes: dict[tuple[int, int], str] = {}  # of a bucket most often one
+    end = 0
+    for key, width, height, (image, text, last) in samples:
+        if (shape := shapes.get((width, height), "")) == "":
+            aspect = round(width / height, 6)
+            shape = f',"width":{width},"height":{height},"aspect":{aspect}'
+            shapes[width, height] = shape
+        at = end + TAR_BLOCK
+        behind = at + image + -image % TAR_BLOCK + TAR_BLOCK
+        further = behind + text + -text % TAR_BLOCK + TAR_BLOCK
+        end = further + last + -last % TAR_BLOCK
+        lines.append(
+            f'"{key}.{jpg}":{{"offset":{at},"length":{image}{shape}}},\n'
+            f'"{key}.{txt}":{{"offset":{behind},"length":{text}}},\n'
+            f'"{key}.{document}":{{"offset":{further},"length":{last}}}'
+        )
+    if len(lines) != shard.samples or end != shard.bytes - 2 * TAR_BLOCK:
         raise RunError(
             f"{out / shard_path(shard.bucket_id, shard.number)} is not as {MANIFEST} says; "
             "fastbucket verify tells more"

@@ -1,8 +1,9 @@
 """The tar of an exported shard with other captions, in pieces: images as they stand, and behind
 each its text and its JSON made anew, whose last three fields are those of the caption.
 
-A sample took 30 us of Python, a third of `captions apply`; here it is two calls of pread and what
-they copy.
+A sample is two calls of pread and what they copy. Against the same by Python's bytes, in turn on a
+busy core, medians of four over 32,768 samples: 310 and 295 MB a second of processor time in tmpfs,
+371 and 329 in ext4.
 """
 
 from __future__ import annotations
