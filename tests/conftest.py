@@ -37,6 +37,12 @@ hypothesis.settings.register_profile("seeded", deadline=None, derandomize=True, 
 hypothesis.settings.load_profile("seeded")
 
 
+def long(*values: Any) -> list[Any]:
+    """Parameters of a test that are left to `pytest -m long`: more of what others show."""
+    return [pytest.param(*(v if isinstance(v, tuple) else (v,)), marks=pytest.mark.long)
+            for v in values]  # fmt: skip
+
+
 def _here_or_worker(cls: type[Local], workers: int, *arguments: Any, **options: Any) -> Any:
     if workers == 1:
         return crashes.InProcess(workers, *arguments, **options)

@@ -14,7 +14,7 @@ import exported
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import Export
+from conftest import Export, long
 from hypothesis import given
 from hypothesis import strategies as st
 from shardtasks import Planned, Unheard
@@ -298,6 +298,7 @@ def test_order_by_hand():
 # The same bytes
 
 
+@pytest.mark.long  # test_a_sample_of_all_crashes ends it at steps
 def test_killed_and_a_shard_lost(drawn, several, tmp_path):
     """Killed; then a shard of one base is lost, and the run, of one worker, makes it again."""
     out = tmp_path / "out"
@@ -328,8 +329,7 @@ def crashing(tmp_path_factory) -> list[str]:
     return [str(exported.write_tar(folder / "part.tar", members))]
 
 
-@pytest.mark.parametrize("begun", [0, 45, -30])
-@pytest.mark.parametrize("power", [False, True])
+@pytest.mark.parametrize(("begun", "power"), [(0, True), (-30, False), *long((45, True))])
 def test_a_sample_of_all_crashes(crashing, tmp_path, begun, power):
     recipe = {"base_resolutions": [64, 128], "shard_size": 2}
     case = {"recipe": recipe, "begun": begun, "power": power}

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import exported
 import pytest
+from conftest import long
 
 import fastbucket
 from fastbucket import Recipe, Resources
@@ -157,7 +158,7 @@ def needs_mount():
 
 
 @pytest.mark.usefixtures("needs_mount")
-@pytest.mark.parametrize("share", [0.01, 0.03, 0.3, 0.7, 0.98])
+@pytest.mark.parametrize("share", [0.03, 0.7, *long(0.01, 0.3, 0.98)])
 def test_a_full_disk(drawn, whole, tmp_path, share):
     """A disk with room for a share of the export: what fails is the state, a shard, a total."""
     room = int(share * sum(path.stat().st_size for path in whole.rglob("*") if path.is_file()))
@@ -188,7 +189,8 @@ def test_no_permission_to_make_the_output(drawn, whole, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "where", ["", ".fastbucket", ".fastbucket/shards", ".fastbucket/short", "buckets", "bucket"]
+    "where",
+    ["", "buckets", *long(".fastbucket", ".fastbucket/shards", ".fastbucket/short", "bucket")],
 )
 def test_no_permission_inside_the_output(drawn, whole, half_done, where):
     out = half_done
@@ -206,7 +208,7 @@ def test_no_permission_inside_the_output(drawn, whole, half_done, where):
     complete(drawn, out, whole)
 
 
-@pytest.mark.parametrize("how", ["removed", "renamed"])
+@pytest.mark.parametrize("how", ["renamed", *long("removed")])
 def test_the_output_folder_vanishes(drawn, whole, tmp_path, how):
     out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
     process = start(drawn.paths, out)
@@ -223,7 +225,7 @@ def test_the_output_folder_vanishes(drawn, whole, tmp_path, how):
     complete(drawn, out, whole)
 
 
-@pytest.mark.parametrize("what", [".fastbucket", "buckets", ".fastbucket/plan.arrow"])
+@pytest.mark.parametrize("what", [".fastbucket", *long("buckets", ".fastbucket/plan.arrow")])
 def test_a_part_of_the_output_vanishes(drawn, whole, tmp_path, what):
     out = tmp_path / "out"
     process = start(drawn.paths, out)
@@ -384,7 +386,7 @@ def test_impatience(drawn, whole, tmp_path):
     complete(drawn, out, whole)
 
 
-@pytest.mark.parametrize("closed", ["stdout", "stderr", "both"])
+@pytest.mark.parametrize("closed", ["both", *long("stdout", "stderr")])
 def test_nobody_listens(drawn, whole, tmp_path, closed):
     """`fastbucket export ... | head -1`: the export is made all the same."""
     out = tmp_path / "out"

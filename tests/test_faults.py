@@ -250,6 +250,7 @@ def test_a_read_error_that_stays(write, tmp_path, word):
 
 
 @linux
+@pytest.mark.long  # as in tools/soak.py
 def test_workers_killed_at_random_change_no_byte(write, start, tmp_path):
     dice, words = random.Random(4), "r " * 150
     options = ("--shard-size", 5, "--workers", 2)

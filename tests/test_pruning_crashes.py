@@ -13,6 +13,7 @@ from pathlib import Path
 import exported
 import pyarrow.parquet as pq
 import pytest
+from conftest import long
 
 import fastbucket
 from fastbucket import Recipe, Resources, RunError
@@ -181,7 +182,7 @@ def test_others_wait_and_no_list_is_needed(drawn, full, undisturbed, tmp_path):
     assert verify(out, fast=True, workers=1).problems == []
 
 
-@pytest.mark.parametrize("tenths", [2, 5, 8, 10])
+@pytest.mark.parametrize("tenths", [5, 10, *long(2, 8)])
 def test_a_further_list_after_a_kill(full, undisturbed, tmp_path, tenths):
     """Both are gone, each with its own reason, and the counts are those of who is left; also where
     it was killed when the manifest was written already."""
