@@ -32,7 +32,9 @@ class Record:
         """The median over the rounds of the ratio of two that took turns in each of them, None
         where one is missing. What a round met, both met; so it says more than `ratio`."""
         a, b = self.figure(bench, over, metric), self.figure(bench, under, metric)
-        if a is None or b is None or len(a.rounds) != len(b.rounds) or not all(b.rounds):
+        if a is None or b is None or not a.rounds:
+            return None
+        if len(a.rounds) != len(b.rounds) or not all(b.rounds):
             return None
         return statistics.median(x / y for x, y in zip(a.rounds, b.rounds, strict=True))
 

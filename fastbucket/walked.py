@@ -80,7 +80,7 @@ def _walk(descriptor: int, size: int) -> tuple[list[str], NDArray[np.int64], int
 
 def _as_written(keys: list[str], members: NDArray[np.int64], size: int) -> bool:
     """Whether three plain members of every sample, their headers and the end are all there is."""
-    if (members < 0).any() or any(len(key) != _KEY_DIGITS for key in keys):
+    if (members < 0).any() or any(len(k) != _KEY_DIGITS or not k.isascii() for k in keys):
         return False
     ends = members[:, 0::2] + members[:, 1::2]
     ends += -ends % TAR_BLOCK

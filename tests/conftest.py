@@ -58,11 +58,13 @@ def one_worker_works_here() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(autouse=True)
-def processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests marked so are about worker processes, and have them."""
-    if request.node.get_closest_marker("processes"):
-        monkeypatch.setattr(Local, "__new__", lambda cls, *rest, **more: object.__new__(cls))
+@pytest.fixture(scope="module", autouse=True)
+def processes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Files marked so are about worker processes, and have them, their fixtures too."""
+    with pytest.MonkeyPatch.context() as patched:
+        if request.node.get_closest_marker("processes"):
+            patched.setattr(Local, "__new__", lambda cls, *rest, **more: object.__new__(cls))
+        yield
 
 
 FEW_BUCKETS = ("p1152x832", "p832x1152")

@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import random
 import shutil
 import signal
@@ -27,6 +28,8 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from fastbucket import RunError
 
 CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate")
 """Audit events that are steps; so is `open` for writing. Syncs and writes have no such event."""
@@ -66,7 +69,12 @@ class InProcess:
             if job not in self._jobs:
                 module, factory = job.split(":")
                 self._jobs[job] = getattr(import_module(module), factory)(self._setup)
-            yield task, self._jobs[job](task, Report(progress))
+            sent = pickle.loads(pickle.dumps(task))
+            try:
+                result = self._jobs[job](sent, Report(progress))
+            except OSError as error:  # as a worker says it
+                raise RunError(f"{error.filename or 'a file'}: {error.strerror}") from error
+            yield task, pickle.loads(pickle.dumps(result))
 
 
 class Report:

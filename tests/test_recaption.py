@@ -15,6 +15,7 @@ import pytest
 from fastbucket import RunError, walked
 from fastbucket.captions import applied, beside
 from fastbucket.captions.applied import NONE, Applied
+from fastbucket.captions.opened import OpenShard
 from fastbucket.captions.pieces import Pieces
 from fastbucket.format import TAR_END
 from fastbucket.kernels import recaption
@@ -162,13 +163,59 @@ def test_no_document_of_ours(tmp_path, data):
         list(Pieces([(old, 0)], [b"\n"], [0], [b"}"], HEADERS))
 
 
-def test_a_shard_that_is_cut_short_meanwhile(tmp_path):
-    dice = random.Random(3)
-    old = shard(tmp_path / "a.tar", dice, 9)
-    os.truncate(old.path, old.starts[5] + 100)
-    samples = [(old, index) for index in range(9)]
-    with pytest.raises(RunError, match="cut"):
+@pytest.mark.parametrize(("column", "behind"), [(0, 1), (2, 0), (4, 3)])
+def test_a_shard_that_is_cut_short_meanwhile(tmp_path, column, behind):
+    """Within an image, before a text, within a JSON."""
+    path = tmp_path / "buckets/p512x512/shard-000000.tar"
+    path.parent.mkdir(parents=True)
+    shard(path, random.Random(3), 9)
+    opened = OpenShard(tmp_path, None, [], [], ("p512x512", 0))
+    samples = [(opened, index) for index in range(9)]
+    os.truncate(path, opened.members[5][column] + behind)
+    with pytest.raises(RunError, match=r"shard-000000\.tar.* become shorter"):
         list(Pieces(samples, [b"\n"] * 9, [0] * 9, [applied.tail(NONE)], HEADERS))
+
+
+def test_reads_that_fail_for_a_moment(tmp_path, monkeypatch):
+    """A signal may end the kernel's, which nobody begins again; ten in a row are no chance."""
+    dice = random.Random(4)
+    old = shard(tmp_path / "a.tar", dice, 5)
+    fill, calls = recaption.fill, []
+
+    def fails(*arguments):
+        calls.append(0)
+        return recaption.FAILED if len(calls) % often else fill(*arguments)
+
+    monkeypatch.setattr(recaption, "fill", fails)
+    monkeypatch.setattr(beside, "PIECE", 4096)
+    often = 5
+    check([(old, index) for index in range(5)], dice)
+    assert len(calls) > 10
+    often = 1 << 30
+    with pytest.raises(RunError, match=r"a\.tar: cannot be read, 11 times in a row"):
+        check([(old, 0)], dice)
+
+
+@pytest.mark.parametrize("size", [1 << 40, 10**30])
+def test_an_image_of_no_such_size(tmp_path, size):
+    data = f'{{"image_id":"","w":{size},"h":3,"image_mode":""}}'.encode()[:-1] + applied.tail(NONE)
+    old = Old(tmp_path / "a.tar", [(b"\xff\xd8\xff", b"\n", data)])
+    with pytest.raises(RunError, match=r"a\.tar: .*JSON is damaged"):
+        list(Pieces([(old, 0)], [b"\n"], [0], [applied.tail(NONE)], HEADERS))
+
+
+def test_keys_that_are_none(tmp_path):
+    """Of two bytes a letter, they would move the names of all that follow."""
+    path = tmp_path / "a.tar"
+    blocks = HEADERS.sample("0" * 64, [b"\xff\xd8\xff", b"\n", b"{}"])
+    data = bytearray(b"".join(blocks) + TAR_END)
+    for at in range(0, 6 * 512, 1024):
+        data[at] = 0xE9
+        total = sum(data[at : at + 148]) + 8 * 32 + sum(data[at + 156 : at + 512])
+        data[at + 148 : at + 156] = b"%06o\0 " % total
+    path.write_bytes(data)
+    with pytest.raises(RunError, match="damaged or foreign"):
+        walked.walk(path)
 
 
 def test_a_header_is_that_of_the_others():

@@ -730,6 +730,14 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+def test_a_command_has_the_signals_of_a_shell():
+    """Else a producer that nobody reads from any more goes on for ever."""
+    line = "pipe:while :; do echo x 2> /dev/null; done | head -c 4 # a.tar"
+    output = command.Output(command.archive(line))
+    assert output.read(100) == b"x\nx\n"
+    output.close()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl")
 def test_a_command_ends_with_a_worker_that_is_killed():
     done = subprocess.run([sys.executable, "-c", PRINTS], capture_output=True, text=True)

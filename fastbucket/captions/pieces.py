@@ -15,6 +15,9 @@ from ..tar import Headers
 from . import applied, beside
 from .opened import OpenShard
 
+_TRIES = 10
+"""Of a read that fails in the kernel and not in Python."""
+
 Sample = tuple[OpenShard, int]
 """An open shard, and the index of a sample in it."""
 
@@ -65,7 +68,7 @@ class Pieces:
             np.frombuffer(template, np.uint8),
             total,
         )
-        outcome = recaption.FULL
+        outcome, failed = recaption.FULL, 0
         while outcome != recaption.END:
             outcome = recaption.fill(*given, made, piece, state, entries)
             at = int(state[recaption.SAMPLE])
@@ -79,7 +82,12 @@ class Pieces:
                 made[: len(blocks)] = np.frombuffer(blocks, np.uint8)
                 state[recaption.MADE] = len(blocks)
             elif outcome == recaption.FAILED:
-                raise self._failed(at)
+                self._check_readable(at)
+                if (failed := failed + 1) > _TRIES:
+                    path = self._samples[at][0].path
+                    raise RunError(f"{path}: cannot be read, {failed} times in a row")
+                continue
+            failed = 0
         self.entries = [
             Entry(key, width, height, (image, text, document))
             for key, (image, text, document, width, height) in zip(
@@ -104,21 +112,20 @@ class Pieces:
         shard.read_into([memoryview(document)], json_at)
         key, text, where = self._keys[at], self._texts[at], f"{shard.path}: {self._keys[at]}"
         new = applied.written(bytes(document), self._tails[self._chosen[at]], where)
+        if max(pixels := size_of(new, where)) >= 1 << 31:
+            raise RunError(f"{where}: its JSON is damaged (an image of {pixels[0]}x{pixels[1]})")
         blocks = b"".join(
             (*self._headers.member(key, "txt", text), *self._headers.member(key, "json", new))
         )
-        return blocks, (image, len(text), len(new), *size_of(new, where))
+        return blocks, (image, len(text), len(new), *pixels)
 
-    def _failed(self, at: int) -> RunError:
-        """Why a sample cannot be read."""
+    def _check_readable(self, at: int) -> None:
+        """Raises RunError with the reason where a sample cannot be read. A signal may have ended
+        the kernel's read, which Python would have begun again."""
         shard, index = self._samples[at]
         start = shard.starts[index]
         _, _, _, _, json_at, json_size = shard.members[index]
-        try:
-            shard.read_into([memoryview(bytearray(json_at + json_size - start))], start)
-        except RunError as error:
-            return error
-        return RunError(f"{shard.path}: could not be read for a moment; the same command goes on")
+        shard.read_into([memoryview(bytearray(json_at + json_size - start))], start)
 
 
 def _ends(pieces: Sequence[bytes]) -> np.ndarray:

@@ -24,6 +24,8 @@ _GRACE = 600.0
 
 _BOUND = """
 import ctypes, os, signal, sys
+for ignored in signal.SIGPIPE, signal.SIGXFSZ:  # by Python, and then by all that it becomes
+    signal.signal(ignored, signal.SIG_DFL)
 ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 if os.getppid() == int(sys.argv[1]):
     os.execv(sys.argv[2], sys.argv[2:])
