@@ -471,6 +471,7 @@ def test_prune(copy, several):
     assert facts["counts"]["pruned"] == len(gone)
 
 
+@pytest.mark.long  # test_pruning_crashes kills one of one base
 def test_prune_killed(several, tmp_path):
     """Killed between any of its steps, then run again: the same shards, rows and manifest."""
     keys = sorted({s.key for those in by_base(several).values() for s in those[::5]})

@@ -385,10 +385,10 @@ def test_no_pixel_crosses_a_process_border(jpegs, tmp_path, monkeypatch):
 
     monkeypatch.setattr(process, "Connection", Watched)
     recipe = Recipe(base_resolution=256, shard_size=64, duplicates="keep")
-    report = fastbucket.export([source], tmp_path / "out", recipe, Resources(workers=1))
+    report = fastbucket.export([source], tmp_path / "out", recipe, Resources(workers=2))
     assert report.exported == 128
     assert [bucket.samples for bucket in report.buckets] == [64, 64]
-    assert len(sent) >= 4  # the setup, a scan, two shards
+    assert len(sent) >= 5  # two setups, a scan, two shards
     assert len(received) >= 3
     assert max(sent) < 4 << 10
     assert max(received) < 4 << 10
