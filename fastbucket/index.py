@@ -123,7 +123,8 @@ def write_shard(out: Path, shard: Shard, samples: Iterable[Entry]) -> None:
     shapes: dict[tuple[int, int], str] = {}  # of a bucket most often one
     end = 0
     for key, width, height, (image, text, last) in samples:
-        if (shape := shapes.get((width, height), "")) == "":
+        shape = shapes.get((width, height))
+        if shape is None:
             aspect = round(width / height, 6)
             shape = f',"width":{width},"height":{height},"aspect":{aspect}'
             shapes[width, height] = shape

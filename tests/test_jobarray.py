@@ -224,11 +224,8 @@ def test_before_there_is_a_plan(source, tmp_path, monkeypatch):
         fastbucket.merge(tmp_path / "out")
 
 
-@pytest.mark.parametrize(("module", "name"), [(fill, "_carry_out"), (manifest, "write")])
-def test_a_merge_that_is_interrupted_is_repeated(
-    source, whole, tmp_path, monkeypatch, module, name
-):
-    out = tmp_path / "out"
+def merge_interrupted(source, out: Path, monkeypatch, module, name: str) -> None:
+    """Three parts, and a merge of them that is interrupted where it calls this function."""
     for number in (1, 2, 3):
         part(source, out, f"{number}/3")
 
@@ -239,6 +236,14 @@ def test_a_merge_that_is_interrupted_is_repeated(
         patched.setattr(module, name, stop)
         with pytest.raises(KeyboardInterrupt):
             fastbucket.merge(out)
+
+
+@pytest.mark.parametrize(("module", "name"), [(fill, "_carry_out"), (manifest, "write")])
+def test_a_merge_that_is_interrupted_is_repeated(
+    source, whole, tmp_path, monkeypatch, module, name
+):
+    out = tmp_path / "out"
+    merge_interrupted(source, out, monkeypatch, module, name)
     assert not (out / "manifest.json").exists()
     part(source, out, "2/3")  # a job that was put into the queue twice finds nothing to do
     fastbucket.merge(out)
@@ -252,16 +257,7 @@ def test_parts_take_turns_at_a_filled_bucket(source, whole, tmp_path, monkeypatc
     """A merge was interrupted when it had filled the gaps, and a shard has to be made again. While
     one part takes the bucket apart no other does."""
     out = tmp_path / "out"
-    for number in (1, 2, 3):
-        part(source, out, f"{number}/3")
-
-    def stop(*arguments, **options):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(manifest, "write", stop)
-        with pytest.raises(KeyboardInterrupt):
-            fastbucket.merge(out)
+    merge_interrupted(source, out, monkeypatch, manifest, "write")
     (journal, *_) = sorted(out.glob(f"{STATE}/fill/*.json"))
     record = min((out / STATE / "shards").glob(f"{journal.stem}*.json"))
     record.unlink()

@@ -18,6 +18,7 @@ from fastbucket.sinks.work import work_folder
         ("sftp://me:word@host/there?token=word", "sftp://host/there"),
         ("s3://key:word@bucket/a.tar", "s3://bucket/a.tar"),
         ("abfs+x://me:word@host", "abfs+x://host"),
+        ("a-b.c://me:word@host/x", "a-b.c://host/x"),
     ],
 )
 def test_what_opens_an_address_is_not_shown(place, seen):

@@ -5,17 +5,14 @@ Each is loaded when it is wanted: a run of local tars does without.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 
 from ..catalogue import Archive
 from ..errors import RunError
 from ..progress import At, unwatched
-from ..public import WEB, public
+from ..public import SCHEME, WEB, public
 from .braces import braces
 from .packing import Bytes
-
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 _AT_ONCE = 16
 """Addresses that are asked at the same time: 4,096 of them at 30 ms take 8 s."""
@@ -25,7 +22,7 @@ PIPE = "pipe:"
 
 def is_remote(source: str) -> bool:
     """Whether a source is named by an address, or by the command that prints it."""
-    return source.startswith(PIPE) or _SCHEME.match(source) is not None
+    return source.startswith(PIPE) or SCHEME.match(source) is not None
 
 
 def archives(source: str, allow_pipe: bool) -> list[Archive]:
@@ -40,7 +37,7 @@ def archives(source: str, allow_pipe: bool) -> list[Archive]:
         from . import command
 
         return [command.archive(pattern) for pattern in braces(source)]
-    scheme = _SCHEME.match(source)
+    scheme = SCHEME.match(source)
     assert scheme is not None
     source = scheme[0].lower() + source[scheme.end() :]
     if source.startswith(WEB):
