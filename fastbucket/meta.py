@@ -16,7 +16,7 @@ from .format import DROP_REASONS, LOOK_FIELDS, META, META_FIELDS, image_id, samp
 from .look import DTYPE, MISSING
 from .planning import REASON, Plan
 from .records import Drop
-from .sources.names import member_names
+from .sources.names import member_name
 
 ROWS_PER_FILE = 1_000_000
 
@@ -101,7 +101,7 @@ def _table(plan: Plan, index: int, table: pa.Table, fates: Fates, names: np.ndar
         [sample_key(name) if k else "" for name, k in zip(ids, kept.tolist(), strict=True)],
         [archive.name] * n,
         [
-            text(member_names(key, suffix)["image"]) if s >= 0 else ""
+            text(member_name(key, suffix, "image")) if s >= 0 else ""
             for key, suffix, s in zip(keys, suffixes, size.tolist(), strict=True)
         ],
         [archive.split] * n,

@@ -14,8 +14,13 @@ from .digest import digest
 from .format import TAR_END
 from .tar import write_all
 
-_BATCH = 4 << 20
-"""Bytes collected before a vectored write: large writes, little memory."""
+_BATCH = 1 << 20
+"""Bytes collected before a vectored write: large enough for few calls, and small enough to be still
+in the processor's cache. A sample of 109 KB took 0.06 ms to write; by 4 MiB 0.28 to 0.36, by 256
+KiB 0.09 to 0.11."""
+
+_BEHIND = 4 << 20
+"""Bytes in the page cache before the disk is told to begin with them."""
 
 
 class ShardFile:
@@ -71,7 +76,7 @@ class ShardFile:
         try:
             write_all(self._fd, self._blocks)
             self._behind += self._waiting
-            if self._behind >= _BATCH:
+            if self._behind >= _BEHIND:
                 _start_writeback(self._fd, self.bytes - self._behind, self._behind)
                 self._behind = 0
         except OSError as error:

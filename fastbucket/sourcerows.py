@@ -11,7 +11,7 @@ from . import sidecar
 from .catalogue import Archive, column
 from .progress import Progress
 from .sources import KINDS
-from .sources.names import member_names
+from .sources.names import member_name
 
 
 def starts(tables: Sequence[pa.Table]) -> np.ndarray:
@@ -61,7 +61,7 @@ class SourceRows:
                     continue
                 size = size if limit is None else min(size, limit)
                 key, suffix = table["key"][at].as_py(), table["suffix"][at].as_py()
-                name = member_names(key, suffix)[part]
+                name = member_name(key, suffix, part)
                 yield reader.read(name, int(offsets[at]), size, into)
         finally:
             if reader is not None:

@@ -31,7 +31,7 @@ from .public import public
 from .recipe import Recipe
 from .sidecar import SIDECAR_LIMIT
 from .sources import stream
-from .sources.names import member_names
+from .sources.names import member_name
 
 MARGIN = 1 << 30
 """Bytes that a spool leaves free on its disk: other things are written there, the export as a rule.
@@ -187,11 +187,11 @@ def _spool(
     _check_room(folder, sum(int(sizes[part][copied[part]].sum()) for part in _PARTS))
     offsets = {part: np.full(len(wanted), -1, np.int64) for part in _PARTS}
     for row in np.flatnonzero(wanted).tolist():
-        names = member_names(columns["key"][row].as_py(), columns["suffix"][row].as_py())
+        key, suffix = columns["key"][row].as_py(), columns["suffix"][row].as_py()
         for part in _PARTS:
             if copied[part][row]:
                 start, length = int(columns[f"{part}_offset"][row]), int(sizes[part][row])
-                file.write(_header(names[part], length))
+                file.write(_header(member_name(key, suffix, part), length))
                 offsets[part][row] = file.tell()
                 _copy(batch.descriptor, start, length, file, public(archive.path))
     return {**columns, **{f"{part}_offset": offsets[part] for part in _PARTS}}

@@ -31,7 +31,6 @@ from .sources.packing import archive_in, archive_name
 from .sources.probe import probe
 from .sources.splits import WORD
 from .stopwatch import Stopwatch
-from .tar import Headers
 from .threads import ordered
 
 _log = logging.getLogger("fastbucket")
@@ -125,7 +124,10 @@ class _InMemory:
         word = WORD.search(name)
         archive = Archive("tar", url, name, word[0].lower() if word else "", 0)
         carried = decide(self._recipe.carry, [json_object(row["members"]["json"])])
-        made = self._maker.make(row, archive, carried, [bucket], _hashed)[0]
+        given = self._maker.given(row, archive, bytearray())
+        every = self._maker.render(given, [bucket])
+        sha256 = hashlib.sha256(given.data).hexdigest()
+        made = self._maker.samples(given, every, row, archive, carried, sha256)[0]
         if not made.captioned and self._recipe.missing_caption_policy == "drop":
             raise SampleError("no_caption", "it has no caption")
         members = dict(zip(MEMBERS, made.members, strict=True))
@@ -134,11 +136,6 @@ class _InMemory:
 
 def _member(row: dict[str, Any], part: str, into: bytearray) -> memoryview:
     return memoryview(row["members"][part])
-
-
-def _hashed(key: str, jpeg: bytes, source: memoryview, headers: Headers) -> str:
-    """Where no shard grows there is nothing to hash beside a source."""
-    return hashlib.sha256(source).hexdigest()
 
 
 def image_suffix(sample: Sample) -> str:

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from .buckets import Bucket
 from .catalogue import Archive
 from .errors import SampleError
 from .format import STATE, shard_path
@@ -24,13 +25,14 @@ from .growing import Growing
 from .progress import GOING_ON, At, Reporter, unwatched
 from .recipe import Recipe
 from .records import Record, record_path
-from .sample import SampleMaker
+from .sample import Given, SampleMaker
 from .shard import ShardFile
 from .shardlist import Shard
 from .sidecar import Carried
 from .sources import KINDS
-from .sources.names import member_names
+from .sources.names import member_name
 from .stopwatch import Stopwatch
+from .transcode import Transcoded
 
 _PROGRESS_SECONDS = 0.2
 
@@ -40,6 +42,14 @@ long to load as it saves on some hundred."""
 
 _OPEN_SOURCES = 64
 """Source archives a worker keeps open; a bucket's samples come from nearly all of them in turn."""
+
+_TOGETHER, _TOGETHER_BYTES = 16, 4 << 20
+"""Samples that are read, rendered and written step by step together (see `SampleMaker`), and bytes
+of their images; a larger one is alone. Of a sample of 161 KB the JSON took 0.41 ms one by one, 0.18
+by eight and 0.15 by sixteen, and to read it 0.16, 0.10 and 0.09 (medians of three, in turn)."""
+
+_KEPT = 1 << 20
+"""Bytes of a buffer that is kept for the images to come; the first is kept whatever its size."""
 
 
 class ShardTask:
@@ -59,6 +69,7 @@ class ShardTask:
         self._stopwatch = Stopwatch()
         self._maker = SampleMaker(recipe, self._stopwatch, self._read)
         self._readers: dict[int, Any] = {}
+        self._buffers = [bytearray() for _ in range(_TOGETHER)]
         self._at: At = unwatched
         self._position = 0
 
@@ -70,31 +81,12 @@ class ShardTask:
         self._stopwatch.start()
         with ExitStack() as files:
             parts = [self._part(shard, files) for shard in shards]
-            for position, row in enumerate(rows):
-                here = [part for part in parts if position < part.samples]
-                try:
-                    self._position = position
-                    report.at(position)
-                    samples = self._maker.make(
-                        row,
-                        self._archives[row["archive"]],
-                        self._carried,
-                        [part.bucket for part in here],
-                        here[0].begin,
-                    )
-                except SampleError as error:
-                    self._stopwatch.lap("decode")
-                    for part in here:
-                        part.drop(position, error)
-                else:
-                    report.at(None)  # what is slow from here on is the drive, not the sample
-                    for part, sample in zip(here, samples, strict=True):
-                        part.add(position, sample, self._maker.headers)
-                    self._stopwatch.lap("write")
+            for positions in self._together(rows):
+                self._make(rows, positions, parts)
                 now = time.monotonic()
                 if now - told >= _PROGRESS_SECONDS:
-                    report(position + 1 - reported)
-                    told, reported = now, position + 1
+                    report(positions.stop - reported)
+                    told, reported = now, positions.stop
             report.at(None)
             records = [part.commit() for part in parts]
         self._stopwatch.lap("write")
@@ -104,6 +96,83 @@ class ShardTask:
             record.write(record_path(self._state, record.bucket_id, record.number))
         return records
 
+    def _together(self, rows: Sequence[dict[str, Any]]) -> Iterator[range]:
+        """All positions, by those that are made together."""
+        start, size = 0, 0
+        for position, row in enumerate(rows):
+            size += row["image_size"]
+            alone = not self._reader(row["archive"]).from_disk
+            full = position - start == _TOGETHER or size > _TOGETHER_BYTES
+            if position > start and (full or alone):
+                yield range(start, position)
+                start, size = position, row["image_size"]
+            if alone:
+                yield range(start, position + 1)
+                start, size = position + 1, 0
+        if start < len(rows):
+            yield range(start, len(rows))
+
+    def _make(
+        self, rows: Sequence[dict[str, Any]], positions: range, parts: Sequence[Growing]
+    ) -> None:
+        """The samples of these positions, into their shards."""
+        here = [[part for part in parts if position < part.samples] for position in positions]
+        given = [
+            self._given(position, rows[position], into)
+            for position, into in zip(positions, self._buffers, strict=False)
+        ]
+        rendered = [
+            self._rendered(position, one, [part.bucket for part in its])
+            for position, one, its in zip(positions, given, here, strict=True)
+        ]
+        if not all(isinstance(every, SampleError) for every in rendered):
+            self._at(None)  # what is slow from here on is the drive, not a sample
+        for position, one, every, its in zip(positions, given, rendered, here, strict=True):
+            if isinstance(every, SampleError):
+                for part in its:
+                    part.drop(position, every)
+            elif not isinstance(one, SampleError):
+                self._write(position, rows[position], one, every, its)
+        for number, buffer in enumerate(self._buffers):
+            if number and len(buffer) > _KEPT:
+                self._buffers[number] = bytearray()
+
+    def _given(self, position: int, row: dict[str, Any], into: bytearray) -> Given | SampleError:
+        self._position = position
+        try:
+            return self._maker.given(row, self._archives[row["archive"]], into)
+        except SampleError as error:  # it has ended processes by being read
+            return error
+
+    def _rendered(
+        self, position: int, given: Given | SampleError, buckets: Sequence[Bucket]
+    ) -> list[Transcoded] | SampleError:
+        if isinstance(given, SampleError):
+            return given
+        try:
+            self._at(position)
+            return self._maker.render(given, buckets)
+        except SampleError as error:
+            self._stopwatch.lap("decode")
+            return error
+
+    def _write(
+        self,
+        position: int,
+        row: dict[str, Any],
+        given: Given,
+        every: Sequence[Transcoded],
+        parts: Sequence[Growing],
+    ) -> None:
+        maker = self._maker
+        sha256 = parts[0].begin(given.key, every[0].jpeg, given.data, maker.headers)
+        self._stopwatch.lap("hash")
+        archive = self._archives[row["archive"]]
+        samples = maker.samples(given, every, row, archive, self._carried, sha256)
+        for part, sample in zip(parts, samples, strict=True):
+            part.add(position, sample, maker.headers)
+        self._stopwatch.lap("write")
+
     def _part(self, shard: Shard, files: ExitStack) -> Growing:
         bucket = self._maker.transcoder.buckets[shard.bucket]
         paired = shard.stop - shard.start >= _PAIRED
@@ -112,16 +181,17 @@ class ShardTask:
         return Growing(self._out, bucket, shard, file)
 
     def _read(self, row: dict[str, Any], part: str, into: bytearray) -> memoryview:
-        index = row["archive"]
+        reader = self._reader(row["archive"])
+        name = member_name(row["key"], row["suffix"], part)
+        self._at(GOING_ON if reader.from_disk else self._position)
+        view: memoryview = reader.read(name, row[f"{part}_offset"], row[f"{part}_size"], into)
+        return view
+
+    def _reader(self, index: int) -> Any:
         reader = self._readers.get(index)
         if reader is None:
             archive = self._archives[index]
             if len(self._readers) >= _OPEN_SOURCES:
                 self._readers.pop(next(iter(self._readers))).close()
             reader = self._readers[index] = KINDS[archive.kind].Reader(archive)
-        name = member_names(row["key"], row["suffix"])[part]
-        if reader.from_disk:
-            self._at(GOING_ON)
-        view: memoryview = reader.read(name, row[f"{part}_offset"], row[f"{part}_size"], into)
-        self._at(self._position)
-        return view
+        return reader

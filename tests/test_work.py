@@ -5,7 +5,7 @@
 | decoder and encoder calls       | 1 and 1 each   | the same             |
 | bytes read                      | of kept ones   | the same             |
 | bytes through SHA-256           | each once      | the same             |
-| vectored writes of a shard      | one for 4 MiB  | one more             |
+| vectored writes of a shard      | one for 1 MiB  | one more             |
 | new memory a sample             | 2 JPEGs, 3 KiB | 2 JPEGs + 16 KiB     |
 | Python and C calls a sample     | 409            | 500                  |
 | calls of a scan, a sample more  | 0.004          | 0.02                 |
@@ -51,7 +51,7 @@ from fastbucket.tar import write_all
 RECIPE = Recipe(base_resolution=256, shard_size=16, duplicates="keep", carry=("none",))
 SIZES = ((400, 300), (300, 400), (420, 280), (1300, 975))  # the last one shrinks on load
 SMALL = (120, 90)
-BATCH = 4 << 20  # bytes that a shard collects before it writes
+BATCH = 1 << 20  # bytes that a shard collects before it writes
 
 
 @pytest.fixture(scope="module")

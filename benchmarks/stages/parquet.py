@@ -66,7 +66,7 @@ def _sources(options: Options) -> dict[str, list[Path]]:
 
 def read(paths: list[str]) -> dict[str, float]:
     """CPU microseconds an image: of the scan, and of reading them at the scan's offsets."""
-    from fastbucket.sources import KINDS, member_names
+    from fastbucket.sources import KINDS, member_name
     from fastbucket.sources.locate import archives
 
     found = archives(paths)
@@ -83,7 +83,7 @@ def read(paths: list[str]) -> dict[str, float]:
             columns = [
                 catalogue.columns[name][::step].tolist() for name in ("image_offset", "image_size")
             ]
-            name = member_names(b"x", b"jpg")["image"]
+            name = member_name(b"x", b"jpg", "image")
             reader = kind.Reader(archive)
             for offset, size in zip(*columns, strict=True):
                 assert len(reader.read(name, offset, size, into)) == size

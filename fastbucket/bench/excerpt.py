@@ -30,7 +30,7 @@ from ..progress import Progress
 from ..recipe import Recipe
 from ..sidecar import SIDECAR_LIMIT
 from ..sources import KINDS
-from ..sources.names import member_names
+from ..sources.names import member_name
 from ..timm_tars import PREFIX, TimmSample, TimmTars
 
 SHARD = 32
@@ -191,7 +191,7 @@ def _write(rows: Iterator[tuple[Archive, dict[str, Any]]], path: Path, scanned: 
                     length = row[f"{part}_size"]
                     if length < 0 or (part != "image" and length > SIDECAR_LIMIT):
                         continue
-                    name = member_names(row["key"], row["suffix"])[part]
+                    name = member_name(row["key"], row["suffix"], part)
                     data = reader.read(name, row[f"{part}_offset"], length, into)
                     member = tarfile.TarInfo(f"{count:06d}.{suffix}")
                     member.size = length

@@ -25,7 +25,7 @@ from ..recipe import Recipe
 from ..records import Record, short_path
 from ..shardlist import Shard
 from ..sources import KINDS
-from ..sources.names import member_names
+from ..sources.names import member_name
 
 
 class Floor(NamedTuple):
@@ -69,7 +69,7 @@ class Codecs:
 
     def _decode(self, row: dict[str, Any], facts: dict[str, Any]) -> int:
         """Nanoseconds to decode a source image into memory that was used before."""
-        name = member_names(row["key"], row["suffix"])["image"]
+        name = member_name(row["key"], row["suffix"], "image")
         reader = self._readers[row["archive"]]
         data = reader.read(name, row["image_offset"], row["image_size"], self._source)
         stored = Size(row["width"], row["height"])

@@ -10,9 +10,9 @@ from typing import Protocol
 from ..catalogue import Archive, Catalogue
 from ..progress import At, unwatched
 from . import folder, parquet, script, stream, tar
-from .names import member_names
+from .names import member_name
 
-__all__ = ["KINDS", "Kind", "Reader", "member_names"]
+__all__ = ["KINDS", "Kind", "Reader", "member_name"]
 
 
 class Reader(Protocol):

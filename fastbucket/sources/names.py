@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+_SUFFIXES = {"text": b".txt", "json": b".json", "class": b".cls"}
 
-def member_names(key: bytes, suffix: bytes) -> dict[str, bytes]:
-    """Part of a sample (as in the columns of `catalogue`) to the name of its member.
+
+def member_name(key: bytes, suffix: bytes, part: str) -> bytes:
+    """The name of the member that is a part of a sample: image, text, json or class.
 
     `suffix` is that of the image; an image file without one is named by its key alone.
     """
-    return {
-        "image": key + b"." + suffix if suffix else key,
-        "text": key + b".txt",
-        "json": key + b".json",
-        "class": key + b".cls",
-    }
+    if part != "image":
+        return key + _SUFFIXES[part]
+    return key + b"." + suffix if suffix else key

@@ -30,7 +30,7 @@ from ..kernels import jpegheader as jpeg
 from ..kernels import tarwalk as walk
 from ..kernels.signature import signature
 from ..progress import At, unwatched
-from .names import member_names
+from .names import member_name
 
 NO_IMAGE = DROP_REASONS.index("no_image")
 
@@ -216,7 +216,7 @@ def check_unique(archive: str, keys: pa.Array, suffixes: pa.Array) -> None:
         j = first.setdefault(name, i)
         if j != i:
             members = (
-                text(member_names(keys[k].as_py(), suffixes[k].as_py())["image"]) for k in (j, i)
+                text(member_name(keys[k].as_py(), suffixes[k].as_py(), "image")) for k in (j, i)
             )
             raise RunError(
                 f"{archive}: two samples of one key {name!r}: sample {j} ({next(members)}) and "
