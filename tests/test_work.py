@@ -273,7 +273,7 @@ def test_pixels_lie_where_the_last_ones_lay(jpegs, monkeypatch):
 
 
 def test_memory_of_a_shard_does_not_grow_with_its_samples(source, tmp_path):
-    """Only the JPEGs that wait for the next write: up to 4 MiB of them."""
+    """Only the JPEGs that are made together, or wait for the next write: some MiB of them."""
     peaks = {}
     for shard_size in (2, 8):
         recipe = Recipe(base_resolution=256, shard_size=shard_size, duplicates="keep")
