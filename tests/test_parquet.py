@@ -23,7 +23,7 @@ import fastbucket
 from fastbucket import Recipe, Resources, RunError, verify
 from fastbucket.catalogue import Catalogue
 from fastbucket.format import DROP_REASONS
-from fastbucket.sources import parquet, parquetpages
+from fastbucket.sources import parquet, parquetcache, parquetpages
 from fastbucket.sources.locate import archives
 from fastbucket.sources.parquetcolumns import columns
 
@@ -541,8 +541,8 @@ def test_a_large_dictionary_is_unpacked_once(tmp_path, monkeypatch):
     table = pa.table({"image": JPEGS, "text": ["x"] * len(JPEGS)})
     pq.write_table(table, tmp_path / "a.parquet", compression="snappy", row_group_size=20)
     found = scan(tmp_path / "a.parquet")
-    monkeypatch.setattr(parquet, "_cache", parquet._Cache())
-    monkeypatch.setattr(parquet, "_CACHE", 30_000)
+    monkeypatch.setattr(parquet, "cache", parquetcache.PageCache())
+    monkeypatch.setattr(parquetcache, "LIMIT", 30_000)
     calls, unpack = [], parquetpages._memory
     monkeypatch.setattr(
         parquetpages, "_memory", lambda page, read: calls.append(page.at) or unpack(page, read)
@@ -554,7 +554,10 @@ def test_a_large_dictionary_is_unpacked_once(tmp_path, monkeypatch):
             offset, size = (
                 int(found.columns[f"{part}_{what}"][row]) for what in ("offset", "size")
             )
-            assert len(reader.read(b"x", offset, size, into)) == size
+            view = reader.read(b"x", offset, size, into)
+            assert len(view) == size
+            assert view.obj is into  # what is held of a page holds the whole page
+            view.release()
     reader.close()
     assert len(calls) == len(set(calls)) == 4  # a dictionary and a page in each of two row groups
 
@@ -565,9 +568,9 @@ def test_what_is_kept_in_memory_is_bounded(tmp_path, monkeypatch, dictionary):
         tmp_path / "a.parquet", JPEGS * 3, compression="snappy", row_group_size=10,
         use_dictionary=dictionary, data_page_size=1, write_batch_size=2,
     )  # fmt: skip
-    cache = parquet._Cache()
-    monkeypatch.setattr(parquet, "_cache", cache)
-    monkeypatch.setattr(parquet, "_CACHE", 60_000)
+    cache = parquetcache.PageCache()
+    monkeypatch.setattr(parquet, "cache", cache)
+    monkeypatch.setattr(parquetcache, "LIMIT", 60_000)
     largest, made = [0], cache.get
 
     def get(key, make):

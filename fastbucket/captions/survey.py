@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..format import APPLYING
+from .schema import STATUSES
 from .selection import chosen
-from .store import STATUSES, Store
+from .store import Store
 from .workspace import manifest_of, stamp
 
 EXAMPLES = 10

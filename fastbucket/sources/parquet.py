@@ -7,7 +7,6 @@ be named behind the file: a source is `train.parquet` or `train.parquet#image`.
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from ..catalogue import Archive, Catalogue, text
 from ..errors import RunError
 from ..progress import At, unwatched
 from . import parquetpages, pread, tar
+from .parquetcache import PageCache
 from .parquetpages import Chunk, Damaged, Page, Unusual, Values
 
 if TYPE_CHECKING:
@@ -30,12 +30,6 @@ IN_FILE, IMAGE, TEXT, JSON, CLASS = range(5)
 """What the upper bits of an offset say that it is of: a byte of the file, or the image, text, JSON
 or class of a row."""
 _SHIFT = 56
-
-_CACHE = 64 << 20
-"""Bytes of decompressed pages and of columns beside the image that a process keeps. Samples of a
-shard come in source order: neighbours often lie in one page. What is larger than half of it (a
-page of 1,000 images) has a place of its own, for one: it and the others would drive each other
-out."""
 
 
 def named(source: str) -> tuple[str, str]:
@@ -96,33 +90,7 @@ def listing(archive: Archive) -> str:
     return f"{archive.name}{SUFFIX}\t{archive.size}\t{column}\t{archive.split}"
 
 
-class _Cache:
-    """The latest values by key, up to _CACHE bytes of them, and the latest large one."""
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[Any, tuple[Any, int]] = OrderedDict()
-        self._large: tuple[Any, Any] = (None, None)
-        self._bytes = 0
-
-    def get(self, key: Any, make: Any) -> Any:
-        """The value of a key, made by make() -> (value, bytes) where it is not kept."""
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key][0]
-        if key == self._large[0]:
-            return self._large[1]
-        made = make()
-        if made[1] > _CACHE // 2:
-            self._large = key, made[0]
-            return made[0]
-        self._kept[key] = made
-        self._bytes += made[1]
-        while self._bytes > _CACHE:
-            self._bytes -= self._kept.popitem(last=False)[1][1]
-        return made[0]
-
-
-_cache = _Cache()
+cache = PageCache()
 """One a process, whatever the number of files that it has open."""
 
 
@@ -154,7 +122,10 @@ class Reader:
             data = self._image(group, at) if space == IMAGE else self._beside(group, at, space)
         except (Damaged, IndexError, KeyError) as error:
             raise RunError(f"{self.path}: row {row} is not as the scan found it: {error}") from None
-        return data[:size]
+        data = data[:size]
+        view = pread.room(into, len(data))
+        view[:] = data  # the page may go: those of sixteen samples would be much memory
+        return view
 
     def close(self) -> None:
         if self._descriptor >= 0:
@@ -210,7 +181,7 @@ class Reader:
                 raise RunError(f"{self.path}: row group {group} cannot be read: {error}") from None
             return table, table.nbytes
 
-        table: pa.Table = _cache.get((self._identity, "beside", group), make)
+        table: pa.Table = cache.get((self._identity, "beside", group), make)
         return table
 
     def keys(self) -> pa.Array:
@@ -256,9 +227,9 @@ class Reader:
         dictionary: Values | None = None
         if first.type == parquetpages.DICTIONARY:
             key = (self._identity, "page", first.at)
-            dictionary = _cache.get(key, lambda: locate(first, None))
+            dictionary = cache.get(key, lambda: locate(first, None))
         key = (self._identity, "page", page.at)
-        values: Values = _cache.get(key, lambda: locate(page, dictionary))
+        values: Values = cache.get(key, lambda: locate(page, dictionary))
         if page.coded and dictionary is not None:
             return values._replace(memory=dictionary.memory)
         return values
@@ -283,7 +254,7 @@ class Reader:
             made = Values(ends[:-1].copy(), sizes, memory)
             return made, made.bytes
 
-        values: Values = _cache.get((self._identity, "whole", group), make)
+        values: Values = cache.get((self._identity, "whole", group), make)
         return values
 
     def _chunk(self, group: int) -> Chunk:

@@ -15,7 +15,7 @@ def read(descriptor: int, name: str, offset: int, size: int, into: bytearray) ->
     """`size` bytes at `offset` of an open file, in `into`. Raises RunError, naming `name`."""
     if offset < 0:  # preadv would take that for "where the file stands"
         raise RunError(f"{name}: there is no byte {offset}; scan the source anew")
-    view = _room(into, size)
+    view = room(into, size)
     done = 0
     try:
         while done < size:
@@ -34,7 +34,7 @@ def read(descriptor: int, name: str, offset: int, size: int, into: bytearray) ->
     return view
 
 
-def _room(into: bytearray, size: int) -> memoryview:
+def room(into: bytearray, size: int) -> memoryview:
     """The first `size` bytes of `into`, which grows where it has to."""
     if len(into) < size:
         try:
