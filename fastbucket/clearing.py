@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from . import commit
@@ -100,3 +101,11 @@ def remove_spool(state: Path) -> None:
     if spool.is_symlink():
         shutil.rmtree(spool.resolve(), ignore_errors=True)
         spool.unlink()
+
+
+def shard_files(out: Path) -> Iterator[tuple[str, int, Path]]:
+    """(bucket_id, number, path) of every shard there is, in the order of their paths."""
+    for path in sorted((out / BUCKETS).glob("*/shard-*.tar")):
+        digits = path.stem.removeprefix("shard-")
+        if digits.isdecimal():
+            yield path.parent.name, int(digits), path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import RunError
-from .format import BUCKETS, TAR_BLOCK, TAR_END
+from .format import TAR_BLOCK, TAR_END
 from .kernels import jpegheader, tarheader, tarwalk, window
 
 _BATCH = 1024
@@ -92,11 +91,3 @@ def _as_written(keys: list[str], members: NDArray[np.int64], size: int) -> bool:
 def sample_starts(walked: Walked) -> list[int]:
     """Where each sample begins, and where the last one ends."""
     return [*(walked.members[:, 0] - TAR_BLOCK).tolist(), walked.size - len(TAR_END)]
-
-
-def shard_files(out: Path) -> Iterator[tuple[str, int, Path]]:
-    """(bucket_id, number, path) of every shard there is, in the order of their paths."""
-    for path in sorted((out / BUCKETS).glob("*/shard-*.tar")):
-        digits = path.stem.removeprefix("shard-")
-        if digits.isdecimal():
-            yield path.parent.name, int(digits), path

@@ -194,6 +194,11 @@ def test_the_package_loads_nothing_heavy():
     assert not loaded("from fastbucket import Recipe, Resources, Report, RunError; Recipe()")
 
 
+def test_who_waits_for_workers_loads_no_kernels():
+    """Half a second before the first of them begins, which loads its own."""
+    assert "numba" not in loaded("import fastbucket.captions.application")
+
+
 RUN = """
 import runpy, sys
 sys.argv = ["fastbucket", *{words}]

@@ -24,17 +24,14 @@ from .. import clearing, commit, manifest
 from ..engines.local import Local
 from ..errors import RunError
 from ..format import APPLYING, at_smaller_bases, bases, proto, shard_path
-from ..kernels import sha256
 from ..progress import Progress, Silent
 from ..repack import layout, places
 from ..repack.conclusion import conclude, restated
 from ..repack.staging import Staging
 from ..resources import available_cpus
 from ..state import State
-from ..walked import shard_files
 from . import selection
-from .opened import Chosen
-from .rewrite import FOLDER, Job, Rewritten
+from .jobs import FOLDER, Chosen, Job, Rewritten
 from .store import Store
 from .workspace import manifest_of, stamp
 
@@ -170,7 +167,9 @@ class _Application:
                 counts[name, number] += count
         shards: dict[str, list[int]] = {}
         known = sorted(counts)
-        files = {(bucket_id, number): path for bucket_id, number, path in shard_files(self._out)}
+        files = {
+            (bucket_id, number): path for bucket_id, number, path in clearing.shard_files(self._out)
+        }
         listed = {
             (bucket["bucket_id"], number): shard["bytes"]
             for bucket in self._facts["buckets"]
@@ -243,10 +242,6 @@ class _Application:
         total = sum(len(job.pieces) if job.pieces else 0 for job in jobs)
         total += sum(shards[job.bucket_id][job.number] for job in jobs if job.pieces is None)
         self._progress.phase("apply", total, "samples")
-        if not sha256.available():
-            self._progress.say(
-                "this processor has no SHA instructions: hashing takes twice as long"
-            )
         with Local(self._workers, setup, say=self._progress.say) as engine:
             for group, results in engine.map(
                 _JOB, self._groups(jobs, layouts), self._progress.advance

@@ -6,21 +6,13 @@ import os
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from ..errors import RunError
 from ..format import at_larger_bases, shard_path
 from ..sources import pread
 from ..walked import Walked, sample_starts, walk
+from .jobs import Chosen
 from .store import Store
-
-
-class Chosen(NamedTuple):
-    """A source in the priority, and its place there (caption_selector_index)."""
-
-    source_id: int
-    variant: str
-    rank: int
 
 
 class OpenShard:

@@ -24,47 +24,15 @@ from ..shard import ShardFile
 from ..tar import Headers
 from . import applied, beside
 from .applied import NONE, Applied
-from .opened import Chosen, OpenShard
+from .jobs import FOLDER, Chosen, Final, Job, Rewritten
+from .opened import OpenShard
 from .pieces import Pieces
 from .store import Store
-
-FOLDER = "captions"
-"""Of the state: the marker, journals, and shards that wait for their bucket."""
 
 _OPEN_SHARDS = 4
 """Shards kept open: a repacked one draws on itself and on the bucket's last."""
 
 _HASHED_BYTES = 1 << 20
-
-
-class Final(NamedTuple):
-    """A shard as it stands afterwards; that of `fill`, without its imports."""
-
-    number: int
-    samples: int
-    bytes: int
-    sha256: str
-
-
-class Job(NamedTuple):
-    """A shard to be brought up to date.
-
-    sha256: what it is known to have, "" where it has to be read. pieces: (shard, index) of the
-    samples in a bucket that is repacked, and then the result is staged; None: as they are.
-    """
-
-    bucket_id: str
-    number: int
-    sha256: str
-    pieces: list[tuple[int, int]] | None = None
-
-
-class Rewritten(NamedTuple):
-    """What became of it. counts: caption_source_id -> samples that have their caption of it."""
-
-    final: Final
-    changed: bool
-    counts: dict[int, int]
 
 
 class _Plan(NamedTuple):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..errors import RunError
-from .opened import Chosen
+from .jobs import Chosen
 from .store import Store
 
 

@@ -13,12 +13,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .. import manifest
+from .. import clearing, manifest
 from ..format import CAPTION_SOURCE, CAPTIONS, at_smaller_bases, bases
 from ..progress import Progress, Silent
 from ..repack import places
 from ..state import State
-from ..walked import shard_files, walk
 from . import applied
 from .store import Store
 from .text import clean
@@ -88,7 +87,7 @@ def _take(
     progress.phase("captions", facts["counts"]["exported"], "samples")
     taken: dict[str, int] = {}
     with store.transaction() as connection:
-        for bucket_id, _, path in shard_files(out):
+        for bucket_id, _, path in clearing.shard_files(out):
             if at_smaller_bases(bucket_id, bases(facts)):
                 continue  # of several bases the smallest has every sample
             n = 0
@@ -108,6 +107,8 @@ def _take(
 
 def _captions(path: Path) -> Iterator[tuple[str, str, str]]:
     """(key, variant, text) of the samples of a shard that have a caption."""
+    from ..walked import walk  # and its kernels, which who only opens a workspace does without
+
     walked = walk(path)
     if not walked.keys:
         return

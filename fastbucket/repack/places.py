@@ -12,10 +12,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from .. import commit
+from .. import clearing, commit
 from ..errors import RunError
 from ..format import META, proto
-from ..walked import shard_files, walk
 
 Sample = tuple[str, str, str, int, int]
 """key, image_id, bucket_id, shard, position."""
@@ -86,11 +85,13 @@ def from_shards(out: Path, buckets_read: Collection[str] | None = None) -> Place
 
     One that stands at several bases is where it stands at the largest, as meta/ has it.
     """
+    from ..walked import walk  # and its kernels, which who only reads meta/ does without
+
     keys: list[str] = []
     buckets: list[str] = []
     columns: list[NDArray[np.int32]] = [np.empty((3, 0), np.int32)]
     several = False
-    for bucket_id, number, path in sorted(shard_files(out), key=_largest_base_first):
+    for bucket_id, number, path in sorted(clearing.shard_files(out), key=_largest_base_first):
         if buckets_read is not None and bucket_id not in buckets_read:
             continue
         several |= bucket_id != proto(bucket_id)
