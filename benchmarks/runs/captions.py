@@ -28,7 +28,9 @@ from ..options import parse
 
 SAMPLES, QUICK_SAMPLES = 100_000, 2_000
 ROWS, QUICK_ROWS = 1_000_000, 5_000
-MEMORY_SAMPLES = 49_152
+ROOM = 1.5
+"""As many times the bytes of the samples have to be free in memory."""
+
 LOOP_SHARDS = 8
 ROUNDS = 3
 MEMORY = Path("/dev/shm")
@@ -49,8 +51,8 @@ def main() -> None:
     bench = Bench("captions", options.quick, versions(["fastbucket", "webdataset", "pyarrow"]))
     rounds = min(options.rounds, ROUNDS)
     folder = MEMORY / f"fastbucket-captions-{os.getpid()}"
-    held = min(samples, MEMORY_SAMPLES)
-    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 3 * held * IMAGE_BYTES:
+    held = min(samples, int(_memory() / (ROOM * IMAGE_BYTES)))
+    if held >= min(samples, QUICK_SAMPLES):
         try:
             _compare(bench, folder / "out", held, rounds, IN_MEMORY)
         finally:
@@ -61,6 +63,15 @@ def main() -> None:
     taken = [process.call(take, out=str(folder), number=n) for n in range(rounds)]
     bench.show(IMPORT, "seconds", [t["seconds"] for t in taken], "s")
     bench.show(IMPORT, "rows", taken[0]["stored"], "rows")
+
+
+def _memory() -> int:
+    """Bytes that files in memory may take here."""
+    if not MEMORY.is_dir():
+        return 0
+    words = Path("/proc/meminfo").read_text().split()
+    available = int(words[words.index("MemAvailable:") + 1]) << 10
+    return min(available, shutil.disk_usage(MEMORY).free)
 
 
 def _compare(bench: Bench, out: Path, samples: int, rounds: int, where: str) -> None:
