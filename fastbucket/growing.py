@@ -8,7 +8,6 @@ from pathlib import Path
 
 from . import index
 from .buckets import Bucket
-from .errors import SampleError
 from .format import MEMBERS, STATE
 from .look import DTYPE
 from .records import Drop, Record, short_path
@@ -45,8 +44,8 @@ class Growing:
         self._begun = True
         return sha256
 
-    def drop(self, position: int, error: SampleError) -> None:
-        self._drops.append(Drop(position, error.reason, error.detail))
+    def drop(self, drop: Drop) -> None:
+        self._drops.append(drop)
 
     def add(self, position: int, sample: Sample, headers: Headers) -> None:
         self._captions += sample.captioned

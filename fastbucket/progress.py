@@ -30,7 +30,13 @@ def unwatched(position: int | None) -> None:
 
 
 class Reporter(Protocol):
-    """What a job of an engine is called with beside its task."""
+    """What a job of an engine is called with beside its task.
+
+    careful: some positions are refused, or one of them is on trial. A job that would otherwise take
+    several together takes them one by one, each after `at` has allowed it.
+    """
+
+    careful: bool
 
     def __call__(self, n: int) -> None:
         """n more of whatever is counted are done."""

@@ -41,14 +41,14 @@ class Sample(NamedTuple):
 
 class Given(NamedTuple):
     """What the source has of a sample. key: of the format. data: the image file, which may lie in
-    a buffer. class_id: -1 where there is none; caption: the recipe's, "" where there is none."""
+    a buffer. fields: those of the output that come from beside it, in their order. caption: the
+    recipe's, "" where there is none."""
 
     name: str
     key: str
     source: Source
     data: memoryview
     fields: dict[str, Any]
-    class_id: int
     caption: str
 
 
@@ -75,7 +75,9 @@ class SampleMaker:
             recipe.caption_priority.index(CAPTION_SOURCE) if self._may_caption else MISSING_NUMBER
         )
 
-    def given(self, row: dict[str, Any], archive: Archive, into: bytearray) -> Given:
+    def given(
+        self, row: dict[str, Any], archive: Archive, carried: Sequence[Carried], into: bytearray
+    ) -> Given:
         """What the source has of a row, its image in `into`."""
         name = image_id(archive.id_prefix, text(row["key"]))
         source = Source(
@@ -91,14 +93,19 @@ class SampleMaker:
         caption = caption_of(self._sidecar(row, "text")).strip()
         if not caption and self._recipe.caption_field:
             caption = as_str(fields.get(self._recipe.caption_field)).strip()
-        number = class_id(self._sidecar(row, "class"))
+        beside = {
+            "class_id": class_id(self._sidecar(row, "class")),
+            "label": as_int(fields.get("label")),
+            "label_12k": as_int(fields.get("label_12k")),
+            "class_name": as_str(fields.get("class_name")),
+            **values(carried, fields),
+        }
         given = Given(
             name,
             sample_key(name),
             source,
             data,
-            fields,
-            number,
+            beside,
             caption if self._may_caption else "",
         )
         self._stopwatch.lap("json")
@@ -115,13 +122,12 @@ class SampleMaker:
         every: Sequence[Transcoded],
         row: dict[str, Any],
         archive: Archive,
-        carried: Sequence[Carried],
         sha256: str,
     ) -> list[Sample]:
         """What the shards take of it. every: what was rendered; sha256: of its data, in hex."""
         samples = []
         for done in every:
-            document = self._document(row, archive, carried, given, done, sha256)
+            document = self._document(row, archive, given, done, sha256)
             members = [done.jpeg, caption_text(given.caption), _compact(document).encode()]
             samples.append(Sample(given.key, members, bool(given.caption), done.size, done.look))
         self._stopwatch.lap("json")
@@ -137,13 +143,11 @@ class SampleMaker:
         self,
         row: dict[str, Any],
         archive: Archive,
-        carried: Sequence[Carried],
         given: Given,
         done: Transcoded,
         sha256: str,
     ) -> dict[str, Any]:
         """The JSON of a sample, in the order of format.SAMPLE_FIELDS."""
-        fields = given.fields
         return {
             "image_id": given.name,
             "w": done.size.width,
@@ -165,11 +169,7 @@ class SampleMaker:
             "source_h": done.source.height,
             "source_bytes": row["image_size"],
             "source_sha256": sha256,
-            "class_id": given.class_id,
-            "label": as_int(fields.get("label")),
-            "label_12k": as_int(fields.get("label_12k")),
-            "class_name": as_str(fields.get("class_name")),
-            **values(carried, fields),
+            **given.fields,
             "caption_variant": CAPTION_SOURCE if given.caption else MISSING_TEXT,
             "caption_selector_index": self._selector if given.caption else MISSING_NUMBER,
             "caption_source_id": CAPTION_SOURCE_ID if given.caption else MISSING_NUMBER,

@@ -124,10 +124,10 @@ class _InMemory:
         word = WORD.search(name)
         archive = Archive("tar", url, name, word[0].lower() if word else "", 0)
         carried = decide(self._recipe.carry, [json_object(row["members"]["json"])])
-        given = self._maker.given(row, archive, bytearray())
+        given = self._maker.given(row, archive, carried, bytearray())
         every = self._maker.render(given, [bucket])
         sha256 = hashlib.sha256(given.data).hexdigest()
-        made = self._maker.samples(given, every, row, archive, carried, sha256)[0]
+        made = self._maker.samples(given, every, row, archive, sha256)[0]
         if not made.captioned and self._recipe.missing_caption_policy == "drop":
             raise SampleError("no_caption", "it has no caption")
         members = dict(zip(MEMBERS, made.members, strict=True))

@@ -24,7 +24,7 @@ from .format import STATE, shard_path
 from .growing import Growing
 from .progress import GOING_ON, At, Reporter, unwatched
 from .recipe import Recipe
-from .records import Record, record_path
+from .records import Drop, Record, record_path
 from .sample import Given, SampleMaker
 from .shard import ShardFile
 from .shardlist import Shard
@@ -48,8 +48,9 @@ _TOGETHER, _TOGETHER_BYTES = 16, 4 << 20
 of their images; a larger one is alone. Of a sample of 161 KB the JSON took 0.41 ms one by one, 0.18
 by eight and 0.15 by sixteen, and to read it 0.16, 0.10 and 0.09 (medians of three, in turn)."""
 
-_KEPT = 1 << 20
-"""Bytes of a buffer that is kept for the images to come; the first is kept whatever its size."""
+_SIDECARS = 1 << 20
+"""Bytes of text, JSON and class from which on a sample is alone: what is made of them is several
+times as large, and may be what ends a process."""
 
 
 class ShardTask:
@@ -71,7 +72,7 @@ class ShardTask:
         self._readers: dict[int, Any] = {}
         self._buffers = [bytearray() for _ in range(_TOGETHER)]
         self._at: At = unwatched
-        self._position = 0
+        self._position: int | None = None  # of the sample at hand, where it is alone
 
     def __call__(self, numbers: Sequence[int], report: Reporter) -> list[Record]:
         shards = [self._shards[number] for number in numbers]
@@ -81,7 +82,7 @@ class ShardTask:
         self._stopwatch.start()
         with ExitStack() as files:
             parts = [self._part(shard, files) for shard in shards]
-            for positions in self._together(rows):
+            for positions in self._together(rows, report.careful):
                 self._make(rows, positions, parts)
                 now = time.monotonic()
                 if now - told >= _PROGRESS_SECONDS:
@@ -96,16 +97,17 @@ class ShardTask:
             record.write(record_path(self._state, record.bucket_id, record.number))
         return records
 
-    def _together(self, rows: Sequence[dict[str, Any]]) -> Iterator[range]:
-        """All positions, by those that are made together."""
+    def _together(self, rows: Sequence[dict[str, Any]], careful: bool) -> Iterator[range]:
+        """All positions, by those that are made together. careful: see `progress.Reporter`."""
         start, size = 0, 0
         for position, row in enumerate(rows):
-            size += row["image_size"]
-            alone = not self._reader(row["archive"]).from_disk
+            beside = sum(max(row[f"{part}_size"], 0) for part in ("text", "json", "class"))
+            size += row["image_size"] + beside
+            alone = careful or beside > _SIDECARS or not self._reader(row["archive"]).from_disk
             full = position - start == _TOGETHER or size > _TOGETHER_BYTES
             if position > start and (full or alone):
                 yield range(start, position)
-                start, size = position, row["image_size"]
+                start, size = position, row["image_size"] + beside
             if alone:
                 yield range(start, position + 1)
                 start, size = position + 1, 0
@@ -118,43 +120,50 @@ class ShardTask:
         """The samples of these positions, into their shards."""
         here = [[part for part in parts if position < part.samples] for position in positions]
         given = [
-            self._given(position, rows[position], into)
+            self._given(position, rows[position], into, len(positions) == 1)
             for position, into in zip(positions, self._buffers, strict=False)
         ]
         rendered = [
             self._rendered(position, one, [part.bucket for part in its])
             for position, one, its in zip(positions, given, here, strict=True)
         ]
-        if not all(isinstance(every, SampleError) for every in rendered):
-            self._at(None)  # what is slow from here on is the drive, not a sample
+        # What is slow from here on is the drive, not a sample. (A trial ends at None, and its
+        # suspect is no sample before it.)
+        self._at(GOING_ON if all(isinstance(every, Drop) for every in rendered) else None)
         for position, one, every, its in zip(positions, given, rendered, here, strict=True):
-            if isinstance(every, SampleError):
+            if isinstance(every, Drop):
                 for part in its:
-                    part.drop(position, every)
-            elif not isinstance(one, SampleError):
+                    part.drop(every)
+            elif not isinstance(one, Drop):
                 self._write(position, rows[position], one, every, its)
-        for number, buffer in enumerate(self._buffers):
-            if number and len(buffer) > _KEPT:
-                self._buffers[number] = bytearray()
+        if sum(map(len, self._buffers[1:])) > 2 * _TOGETHER_BYTES:
+            self._buffers[1:] = [bytearray() for _ in self._buffers[1:]]
 
-    def _given(self, position: int, row: dict[str, Any], into: bytearray) -> Given | SampleError:
-        self._position = position
+    def _given(
+        self, position: int, row: dict[str, Any], into: bytearray, alone: bool
+    ) -> Given | Drop:
+        """What the source has of it, for all of a group at no position; or why it is dropped."""
+        self._position = position if alone else None
         try:
-            return self._maker.given(row, self._archives[row["archive"]], into)
-        except SampleError as error:  # it has ended processes by being read
-            return error
+            if alone:
+                self._at(position)
+            return self._maker.given(row, self._archives[row["archive"]], self._carried, into)
+        except SampleError as error:
+            return Drop(position, error.reason, error.detail)
 
     def _rendered(
-        self, position: int, given: Given | SampleError, buckets: Sequence[Bucket]
-    ) -> list[Transcoded] | SampleError:
-        if isinstance(given, SampleError):
+        self, position: int, given: Given | Drop, buckets: Sequence[Bucket]
+    ) -> list[Transcoded] | Drop:
+        """Its JPEGs, or why it is dropped. (The error itself would hold all frames, and with them
+        what the whole group was made of.)"""
+        if isinstance(given, Drop):
             return given
         try:
             self._at(position)
             return self._maker.render(given, buckets)
         except SampleError as error:
             self._stopwatch.lap("decode")
-            return error
+            return Drop(position, error.reason, error.detail)
 
     def _write(
         self,
@@ -168,7 +177,7 @@ class ShardTask:
         sha256 = parts[0].begin(given.key, every[0].jpeg, given.data, maker.headers)
         self._stopwatch.lap("hash")
         archive = self._archives[row["archive"]]
-        samples = maker.samples(given, every, row, archive, self._carried, sha256)
+        samples = maker.samples(given, every, row, archive, sha256)
         for part, sample in zip(parts, samples, strict=True):
             part.add(position, sample, maker.headers)
         self._stopwatch.lap("write")
@@ -183,8 +192,11 @@ class ShardTask:
     def _read(self, row: dict[str, Any], part: str, into: bytearray) -> memoryview:
         reader = self._reader(row["archive"])
         name = member_name(row["key"], row["suffix"], part)
-        self._at(GOING_ON if reader.from_disk else self._position)
+        if reader.from_disk:
+            self._at(GOING_ON)
         view: memoryview = reader.read(name, row[f"{part}_offset"], row[f"{part}_size"], into)
+        if self._position is not None:
+            self._at(self._position)
         return view
 
     def _reader(self, index: int) -> Any:

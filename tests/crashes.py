@@ -80,6 +80,8 @@ class InProcess:
 class Report:
     """A worker's reporter that tells nobody where it is."""
 
+    careful = False
+
     def __init__(self, progress: Callable[[int], None] = lambda n: None) -> None:
         self._progress = progress
 

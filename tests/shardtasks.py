@@ -18,6 +18,8 @@ from fastbucket.task import ShardTask
 class Unheard:
     """A reporter that tells nobody."""
 
+    careful = False
+
     def __call__(self, n: int) -> None: ...
 
     def at(self, position: int | None) -> None: ...

@@ -37,7 +37,7 @@ from PIL import Image
 from shardtasks import Planned, Unheard
 
 import fastbucket
-from fastbucket import Recipe, Resources, Transcoder, resize
+from fastbucket import Recipe, Resources, Transcoder, resize, shard, task
 from fastbucket.catalogue import Archive
 from fastbucket.draw import draw
 from fastbucket.drawn_source import photo_jpeg
@@ -146,8 +146,8 @@ def test_no_more_pixels_are_decoded_than_the_resize_needs(planned, monkeypatch):
         return pixels
 
     monkeypatch.setattr(simplejpeg, "decode_jpeg", decoding)
-    for number, shard in enumerate(planned.plan.shards):
-        target = planned.plan.buckets[shard.bucket].target
+    for number, planned_shard in enumerate(planned.plan.shards):
+        target = planned.plan.buckets[planned_shard.bucket].target
         planned.make(number)
         for height, width, _ in shapes:
             assert min(height / target.height, width / target.width) < 4
@@ -272,8 +272,10 @@ def test_pixels_lie_where_the_last_ones_lay(jpegs, monkeypatch):
     assert len(finished) == 1
 
 
-def test_memory_of_a_shard_does_not_grow_with_its_samples(source, tmp_path):
-    """Only the JPEGs that are made together, or wait for the next write: some MiB of them."""
+def test_memory_of_a_shard_does_not_grow_with_its_samples(source, tmp_path, monkeypatch):
+    """Only the JPEGs that are made together, or wait for a write: here two, and a few KiB."""
+    monkeypatch.setattr(task, "_TOGETHER", 2)
+    monkeypatch.setattr(shard, "_BATCH", 4 << 10)
     peaks = {}
     for shard_size in (2, 8):
         recipe = Recipe(base_resolution=256, shard_size=shard_size, duplicates="keep")
@@ -282,10 +284,11 @@ def test_memory_of_a_shard_does_not_grow_with_its_samples(source, tmp_path):
         tracemalloc.start()
         try:
             record = planned.make(0)
-            peaks[shard_size] = tracemalloc.get_traced_memory()[1] - record.bytes
+            peaks[shard_size] = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
         assert record.samples == shard_size
+    assert record.bytes > 8 * (12 << 10)
     assert peaks[8] - peaks[2] < 6 * (8 << 10)  # the rows of the plan, and small change
 
 

@@ -58,13 +58,13 @@ class Reporter:
         self._poisoned: Mapping[int, str] = {}
         self._suspect: int | None = None
         self._tried = False
-        self._quiet = True
+        self.careful = False
         self._step = 0
 
     def begin(self, poisoned: Mapping[int, str], suspect: int | None) -> None:
         """Of a task, or of the trial of one of its positions."""
         self._poisoned, self._suspect, self._tried = poisoned, suspect, False
-        self._quiet = not poisoned and suspect is None
+        self.careful = bool(poisoned) or suspect is not None
         self._step %= 1 << 63  # no task has as many positions as are left above
         self.end()
 
@@ -79,7 +79,7 @@ class Reporter:
     def at(self, position: int | None) -> None:
         self._step += STEP
         self._cell[0] = self._step | (NOWHERE if position is None else position + 2)
-        if not self._quiet:
+        if self.careful:
             self._allow(position)
 
     def _allow(self, position: int | None) -> None:
@@ -152,7 +152,7 @@ def _nothing() -> None: ...
 
 def _die_with(parent: int) -> None:
     """Have the kernel end this process when its parent dies; Linux only, elsewhere the closed
-    socket ends it after the sample at hand."""
+    socket ends it after the samples at hand."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it died before the call
