@@ -61,7 +61,7 @@ def alone(source, tmp_path_factory) -> tuple[bytes, Record]:
 
 
 @pytest.mark.parametrize("together", [2, 5, 16, 100])
-@pytest.mark.parametrize("size", [4 << 20, 1 << 16])
+@pytest.mark.parametrize("size", [2 << 20, 1 << 16])
 def test_however_many_are_made_together(source, alone, tmp_path, monkeypatch, together, size):
     monkeypatch.setattr(task, "_TOGETHER", together)
     monkeypatch.setattr(task, "_TOGETHER_BYTES", size)
@@ -178,7 +178,7 @@ def test_who_is_alone(source, tmp_path):
     rows[5]["json_size"] = -1
     rows[5]["image_size"] = 5 << 20
     assert [len(group) for group in groups(planned, rows)] == [5, 1, 16, 16, 2]
-    large = [{**row, "image_size": 3 << 20} for _ in range(3)]
+    large = [{**row, "image_size": 3 << 19} for _ in range(3)]
     assert [len(group) for group in groups(planned, large)] == [1, 1, 1]
     assert len(list(planned.task._together([{**row, "archive": 0}] * 4, careful=True))) == 4
 
