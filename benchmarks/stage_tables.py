@@ -8,6 +8,7 @@ from .exports import exporter
 from .figures import ABSENT
 from .record import Record, count, number, percent, spread, table, times
 from .runs.pipeline import FLOOR, OURS, PILLOW, SOURCES
+from .stages.scan import TARFILE
 
 
 def export(record: Record) -> list[str]:
@@ -79,6 +80,9 @@ def scan(record: Record) -> list[str]:
         f"{percent(system)} of the time in the kernel.",
         "",
     ]
+    listed = record.value("scan", TARFILE, "rate")
+    if listed:
+        lines += [f"Python's tarfile, in turn, lists {count(listed)} members/s of them.", ""]
     read, size, needed = (record.value("scan", "cold", m) for m in ("read", "bytes", "needed"))
     if read is not None and size and needed:
         lines += [
