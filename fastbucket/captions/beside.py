@@ -11,9 +11,9 @@ rest Python, and two seconds at the start. What was tried for the bytes:
   piece does (5 and 5 GB/s in tmpfs, 9 and 8 in ext4), and a file that is cut short is a SIGBUS.
 - copy_file_range: as fast as reading and writing (0.8 to 1.1 GB/s in tmpfs, 1.2 to 2.3 in ext4), as
   it copies too; and the bytes are then still to be read for the hash.
-- Written past the page cache (O_DIRECT): 175 to 600 MB/s on a disk where buffered writes with their
-  fsync made 400 to 940, as nothing else is under way meanwhile; in processor time 1.0 to 1.6 times as
-  fast by pieces of 1 MiB, and 0.7 times by 256 KiB.
+- Written past the page cache (O_DIRECT): 175 to 600 MB/s on a disk where buffered writes with
+  their fsync made 400 to 940, as nothing else is under way meanwhile; in processor time 1.0 to 1.6
+  times as fast by pieces of 1 MiB, and 0.7 times by 256 KiB.
 - Pieces of 128 KiB to 1 MiB: the same within the noise; of 32 KiB: half (ext4 gives small folios).
 - The replaced file kept (RENAME_EXCHANGE) and written over as the next temporary one: not done. In
   page cache that is there already a write is two to four times as fast, but who has the old shard
