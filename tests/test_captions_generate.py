@@ -885,7 +885,7 @@ def run(place: Place, url: str, *args: object, **env: str) -> subprocess.Complet
         command(place, url, *args),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         env={**os.environ, **env},
     )
 

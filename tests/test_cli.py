@@ -26,7 +26,7 @@ def run(*args: object, stdin: str | None = None) -> subprocess.CompletedProcess[
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
 
 

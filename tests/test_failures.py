@@ -69,7 +69,7 @@ def start(sources, out: Path, *options: str, **more) -> subprocess.Popen:
 
 def failed(process: subprocess.Popen, *parts: str, code: int = 1) -> str:
     """Wait for its end and check what it says; returns that."""
-    _, words = process.communicate(timeout=120)
+    _, words = process.communicate(timeout=240)
     words = words.strip()  # click ends the line of a ^C
     assert process.returncode == code, words
     assert words.startswith("fastbucket: "), words
@@ -402,7 +402,7 @@ def test_nobody_listens(drawn, whole, tmp_path, closed):
         env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
     )
     os.close(writing)
-    _, words = process.communicate(timeout=120)
+    _, words = process.communicate(timeout=240)
     assert b"Traceback" not in (words or b"")
     assert process.returncode == (0 if closed == "stderr" else 1)
     assert (out / "manifest.json").is_file()

@@ -72,7 +72,7 @@ def workers_of(parent: int) -> list[int]:
 
 
 def cli(*words: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*words), capture_output=True, text=True, timeout=60)
+    return subprocess.run(command(*words), capture_output=True, text=True, timeout=240)
 
 
 def command(*words: object) -> list[str]:
@@ -271,7 +271,7 @@ def test_workers_killed_at_random_change_no_byte(write, start, tmp_path):
         for number in dice.sample(workers_of(process.pid), 1):
             os.kill(number, dice.choice([signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM]))
             kills += 1
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=240)
     assert process.returncode == 0, said
     assert kills >= 3
     assert said.count("a new worker goes on") >= kills - 2  # the last may not have been needed
@@ -291,7 +291,7 @@ def test_where_every_worker_is_killed_the_run_ends_and_says_so(write, start, tmp
             except ProcessLookupError:
                 continue
         time.sleep(0.01)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=240)
     assert process.returncode == 1
     assert f"scan of {path}: ended its worker process" in said
     assert "fewer --workers" in said
@@ -323,7 +323,7 @@ def test_a_stopped_machine_is_nobodys_fault(write, start, tmp_path):
     assert process.poll() is None
     for number in reversed(numbers):
         os.kill(number, signal.SIGCONT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=240)
     assert process.returncode == 0, said
     assert "no progress" not in said
     assert exported.manifest(out)["counts"] == {"exported": 200, "dropped": {}}

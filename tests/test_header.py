@@ -137,7 +137,7 @@ def test_libvips_is_set_up_and_silent():
         cwd=root,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -126,10 +126,10 @@ def test_at_once_one_killed_and_run_again(source, whole, tmp_path):
         time.sleep(0.002)
     jobs[1].kill()
     for job in jobs:
-        _, words = job.communicate(timeout=120)
+        _, words = job.communicate(timeout=240)
         assert job.returncode == (-signal.SIGKILL if job is jobs[1] else 0), words
     again = program(source, out, "2/3")
-    words, errors = again.communicate(timeout=120)
+    words, errors = again.communicate(timeout=240)
     assert again.returncode == 0, errors
     assert "Part 2/3 is made" in words
     assert not list(out.rglob("*.tmp"))
@@ -503,7 +503,7 @@ for number in range(len(task._shards)):
         assert zombie.poll() is None, zombie.stderr.read()
         time.sleep(0.01)
     fastbucket.merge(out)
-    _, words = zombie.communicate(timeout=120)
+    _, words = zombie.communicate(timeout=240)
     assert zombie.returncode == 0, words
     found = crashes.tree(out)
     empty = {path for path in found.keys() - whole.keys() if (out / path).is_dir()}

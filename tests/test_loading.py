@@ -261,7 +261,7 @@ def test_the_snippet_of_the_card_runs(drawn_export, tmp_path):
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         env={**os.environ, "HF_HOME": str(tmp_path)},
     )
     assert done.returncode == 0, done.stderr

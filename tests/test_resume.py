@@ -172,7 +172,7 @@ def test_a_worker_that_dies_is_replaced(drawn, drawn_export, tmp_path):
     process = start(drawn.paths, out, RECIPE)
     wait_for_shards(process, out, 3)
     os.kill(workers_of(process)[0], signal.SIGKILL)
-    _, words = process.communicate(timeout=60)
+    _, words = process.communicate(timeout=240)
     assert process.returncode == 0, words
     assert exported.digests(out) == exported.digests(drawn_export.out)
 
@@ -181,7 +181,7 @@ def test_an_output_error_stops_the_run_and_the_run_resumes(drawn, drawn_export, 
     """No file may grow beyond 128 KiB: as a full disk, some shards get through and one does not."""
     out = tmp_path / "out"
     process = start(drawn.paths, out, RECIPE, limit=128 << 10)
-    _, words = process.communicate(timeout=60)
+    _, words = process.communicate(timeout=240)
     assert process.returncode == 1
     assert "RunError: cannot write" in words
     assert "File too large" in words

@@ -623,7 +623,7 @@ def test_from_the_command_line(s3, few_export, out, tmp_path):
         done = subprocess.run(
             [sys.executable, "-m", "fastbucket", *map(str, words)],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            capture_output=True, text=True, timeout=120,
+            capture_output=True, text=True, timeout=240,
         )  # fmt: skip
         return done
 

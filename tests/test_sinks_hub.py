@@ -68,7 +68,7 @@ def push(hub: HubServer, out: Path, url: str, xet: bool = False, **options: Any)
     }
     done = subprocess.run(
         [sys.executable, "-c", PUSH, str(out), url, json.dumps(options)],
-        env=environment, capture_output=True, text=True, timeout=120,
+        env=environment, capture_output=True, text=True, timeout=240,
     )  # fmt: skip
     if done.returncode:
         assert "RunError: " in done.stderr, done.stderr

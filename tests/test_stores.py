@@ -62,7 +62,7 @@ def test_from_s3_by_pattern_and_folder(bucket, drawn, drawn_export, tmp_path):
             [sys.executable, "-W", "ignore", "-c", code, named],
             stdout=subprocess.PIPE,
             check=True,
-            timeout=120,
+            timeout=240,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
         )
         assert json.loads(done.stdout) == [

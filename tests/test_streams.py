@@ -835,7 +835,7 @@ def test_the_command_line(drawn, local, tmp_path):
                 "--allow-pipe", "--spool", str(tmp_path / "disk"), "--shard-size", "2",
                 "--workers", "2",
             ],
-            capture_output=True, text=True, timeout=120,
+            capture_output=True, text=True, timeout=240,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "spool: " in done.stderr
