@@ -25,6 +25,7 @@ CHECKED = (
     "test_jpegheader.py",
     "test_buckets.py",
     "test_chroma.py",
+    "test_distinct.py",
     "test_look.py",
     "test_resample.py",
     "test_resize.py",
@@ -91,7 +92,7 @@ def test_kernels_under_numbas_bounds_check(tmp_path):
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed is not None
     assert int(passed[1]) > 200
-    for kernel in ("fit", "jpegheader", "chroma", "look", "taps", "resample"):
+    for kernel in ("fit", "jpegheader", "chroma", "distinct", "look", "taps", "resample"):
         compiled = list((tmp_path / "cache").rglob(f"{kernel}.*.nbc"))
         assert compiled, f"{kernel} was not compiled: this proves nothing of it"
 

@@ -15,6 +15,7 @@ import click
 
 from .. import __version__
 from ..errors import RunError
+from ..software import leave_out_pandas
 
 COMMANDS = (
     "export", "merge", "captions", "report", "suspects", "prune", "card", "index", "verify", "push",
@@ -62,6 +63,7 @@ def _end(number: int, frame: Any) -> None:
 
 def main() -> None:
     """The console script."""
+    leave_out_pandas()
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_DFL:  # nohup has it ignored: so it stays
             signal.signal(number, _end)

@@ -24,6 +24,7 @@ from typing import Any
 
 from ..errors import RunError, SampleError
 from ..progress import GOING_ON
+from ..software import leave_out_pandas
 
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
@@ -97,6 +98,7 @@ class Reporter:
 
 def main(fd: int, cell: int, parent: int) -> None:
     """Serve tasks until the parent says so or is gone."""
+    leave_out_pandas()
     _die_with(parent)
     connection = Connection(fd)
     shared = memoryview(mmap.mmap(cell, CELL)).cast("Q")

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ..catalogue import KIND, PROFILES, Source, text
 from ..decode import header as vips_header
@@ -28,6 +27,7 @@ from ..format import DROP_REASONS
 from ..geometry import Size
 from ..kernels import jpegheader as jpeg
 from ..kernels import tarwalk as walk
+from ..kernels.distinct import distinct
 from ..kernels.signature import signature
 from ..progress import At, unwatched
 from .names import member_name
@@ -205,11 +205,12 @@ def stranger(start: bytes) -> str:
 
 def check_unique(archive: str, keys: pa.Array, suffixes: pa.Array) -> None:
     """Raises RunError, naming two members, where two samples have one key (as text)."""
-    try:
-        names = keys.cast(pa.string())
-    except pa.ArrowInvalid:  # not UTF-8: the text decides, as it does in the image_id
-        names = pa.array([text(key) for key in keys.to_pylist()], pa.string())
-    if pc.count_distinct(names).as_py() == len(names):
+    names = _texts(keys)
+    _, offsets, data = names.buffers()
+    if not len(names) or distinct(
+        np.frombuffer(data or b"", np.uint8),
+        np.frombuffer(offsets, np.int32)[names.offset : names.offset + len(names) + 1],
+    ):
         return
     first: dict[str, int] = {}
     for i, name in enumerate(names.to_pylist()):
@@ -223,3 +224,13 @@ def check_unique(archive: str, keys: pa.Array, suffixes: pa.Array) -> None:
                 f"sample {i} ({next(members)}). Members of a sample must stand side by side, and "
                 "keys (the name up to the first dot) must differ; repack or rename them."
             )
+
+
+def _texts(keys: pa.Array) -> pa.Array:
+    """Binaries as strings. (Their cast would load pyarrow.compute.)"""
+    names = pa.Array.from_buffers(pa.string(), len(keys), keys.buffers(), offset=keys.offset)
+    try:
+        names.validate(full=True)
+    except pa.ArrowInvalid:  # not UTF-8: the text decides, as it does in the image_id
+        names = pa.array([text(key) for key in keys.to_pylist()], pa.string())
+    return names
