@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, TextIO
 
-from . import commit
+from . import commit, refusal
 from .clearing import FENCE, SHARDS
 from .commit import TEMPORARY, Fence
 from .errors import RunError
@@ -95,7 +95,8 @@ class Joined(State):
             run = self.path / "run.json"
             if run.name not in os.listdir(self.path):
                 if any(self.out.glob(SHARDS)):
-                    self._refuse_orphans()
+                    self._leave()
+                    raise refusal.orphans(self.out, self.remedy)
                 self._check_empty()
             self._make_folders()
             for folder in ("catalogue", "parts"):

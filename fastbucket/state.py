@@ -20,9 +20,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any
 
-from . import clearing, commit
+from . import clearing, commit, refusal
 from .clearing import FENCE, SHARDS
 from .errors import RunError
 from .format import (
@@ -36,7 +36,6 @@ from .format import (
     UNFINISHED,
 )
 from .lock import holder, locked
-from .public import public
 from .recipe import Recipe
 from .software import installed
 
@@ -119,7 +118,8 @@ class State:
         if run.is_file():
             self._check_same(load(run), export_id, recipe, stamps)
         elif any(self.out.glob(SHARDS)):
-            self._refuse_orphans()
+            self._leave()
+            raise refusal.orphans(self.out, self.remedy)
         self._prepare()
         self._make_folders()
         commit.write_text(run, run_facts(export_id, recipe, stamps))
@@ -136,9 +136,12 @@ class State:
         facts = load(self.out / MANIFEST)
         if facts.get("export_id") == export_id:
             return facts
+        self._leave()
         if facts.get("export_id") == whole_id:
-            self._refuse_exclusion(facts)
-        self._refuse("a complete export", facts.get("recipe", {}), recipe)
+            raise refusal.without_exclusion(self.out, facts)
+        raise refusal.another(
+            self.out, "a complete export", facts.get("recipe", {}), recipe, self.remedy
+        )
 
     def _make_folders(self) -> None:
         for folder in ("shards", "short", "fill"):
@@ -173,25 +176,15 @@ class State:
         if facts["export_id"] != export_id:
             same = facts.get("recipe", {}) == recipe.to_json() and before.keys() == stamps.keys()
             if same and before != stamps:
-                self._refuse_changed(before, stamps)
-            self._refuse("an unfinished export", facts.get("recipe", {}), recipe)
-        if facts.get("software") != versions():
-            raise RunError(
-                f"{self.out} holds an unfinished export by other versions "
-                f"({facts.get('software')}; now {versions()}), which may write other bytes. "
-                f"Install those to go on. {self.remedy}"
+                raise refusal.changed_source(self.out, before, stamps, self.remedy)
+            self._leave()
+            raise refusal.another(
+                self.out, "an unfinished export", facts.get("recipe", {}), recipe, self.remedy
             )
+        if facts.get("software") != (now := versions()):
+            raise refusal.other_versions(self.out, facts.get("software"), now, self.remedy)
         if sorted(before.values()) != sorted(stamps.values()):
-            self._refuse_changed(before, stamps)
-
-    def _refuse_orphans(self) -> None:
-        """Shards that nothing here knows: of an export copied in part, or whose state is gone."""
-        self._leave()
-        raise RunError(
-            f"{self.out} holds shards but neither {MANIFEST} nor the state of a run, so that "
-            "nothing tells which export they are of. Put the manifest back, or choose another "
-            f"folder. {self.remedy}"
-        )
+            raise refusal.changed_source(self.out, before, stamps, self.remedy)
 
     def prepare(self) -> None:
         """Room for a catalogue: all that a dry run needs. It serves any recipe.
@@ -220,46 +213,12 @@ class State:
         )
         if strangers:
             self._leave()
-            raise RunError(
-                f"{self.out} is not empty ({', '.join(strangers[:3])}) and no export of this tool; "
-                "choose another folder"
-            )
+            raise refusal.strangers(self.out, strangers)
 
     def _leave(self) -> None:
         """Take our lock out of a folder that is not ours, if nothing else of ours is there."""
         if [path.name for path in self.path.iterdir()] == ["lock"]:
             self.remove()
-
-    def _refuse(self, what: str, values: dict[str, Any], recipe: Recipe) -> NoReturn:
-        try:
-            difference = Recipe.from_json(values).difference(recipe)
-        except RunError as error:  # of a version with other fields
-            difference = [str(error)]
-        reason = "; ".join(difference) or "another source, or another --exclude"
-        self._leave()
-        raise RunError(
-            f"{self.out} holds {what} of another kind ({reason}). {self.remedy}, "
-            "or choose another folder"
-        )
-
-    def _refuse_exclusion(self, facts: dict[str, Any]) -> None:
-        pruned = facts.get("counts", {}).get("pruned", 0)
-        without = f", from which {pruned} samples were pruned since" if pruned else ""
-        self._leave()
-        raise RunError(
-            f"{self.out} holds a complete export of it, without --exclude{without}. fastbucket "
-            f"prune {self.out} LIST takes the listed samples out of it; --overwrite exports afresh "
-            "without them"
-        )
-
-    def _refuse_changed(self, before: Mapping[str, str], now: Mapping[str, str]) -> None:
-        known = set(before.values())
-        changed = [path for path, stamp in now.items() if stamp not in known]
-        raise RunError(
-            f"{', '.join(map(public, changed[:3])) or 'a source'} changed since the export in "
-            f"{self.out} began: its finished shards would not fit the rest. Restore the source "
-            f"(with its time). {self.remedy}"
-        )
 
     def remove(self) -> None:
         """The export is complete: the state has served. The lock goes last: until then nobody else

@@ -25,7 +25,7 @@ ORDER = (
     "planning", "planfile",
     "resize", "encode", "orientation", "look", "transcode",
     "digest", "tar", "shard", "walked", "index", "records", "sample", "growing", "task",
-    "gaps", "fill", "meta", "manifest", "lock", "clearing", "state",
+    "gaps", "fill", "meta", "manifest", "lock", "clearing", "refusal", "state",
     "stage", "parts", "card", "outcome",
     "stored", "thumbnails",
     "spool", "scan", "job", "making", "run", "jobarray", "sinks",

@@ -7,6 +7,7 @@ for batch in loader.dataloader(num_workers=4):
 order     which samples are in which batch, of counts alone
 samples   samples out of shards, at their offsets
 images    JPEGs into a batch
+choice    which buckets of an export, and whether their shards stand
 loader    the iterable: ranks, workers, epochs, positions
 """
 

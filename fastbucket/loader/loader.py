@@ -13,8 +13,8 @@ import xxhash
 
 from .. import index
 from ..errors import RunError
-from ..format import FORMATS, MANIFEST, bases, shard_path
-from ..state import check_finished
+from ..format import MANIFEST
+from . import choice
 from . import images as decoders
 from .order import Batch, Epoch, Rules
 from .samples import Samples
@@ -72,10 +72,10 @@ class Loader(_Base):
         self.out, self.batch_size, self.fields = Path(out), batch_size, tuple(fields)
         self.rank, self.ranks = _rank(rank, ranks)
         self._decode, self._map = decoders.decoder(images), map
-        facts = _manifest(self.out)
-        self._buckets = _buckets(facts, buckets, bases)
+        facts = choice.manifest(self.out)
+        self._buckets = choice.buckets(facts, buckets, bases)
         self._shards = index.shards({"buckets": self._buckets})
-        for shard, path in _missing(self.out, self._shards):
+        for shard, path in choice.missing(self.out, self._shards):
             raise RunError(f"{path} is missing, or not of {shard.bytes} bytes as {MANIFEST} says")
         counts = [[shard["count"] for shard in bucket["shards"]] for bucket in self._buckets]
         self._first_shard = np.concatenate(([0], np.cumsum([len(c) for c in counts]))).tolist()
@@ -246,51 +246,6 @@ def time_ids(facts: Mapping[str, Any]) -> tuple[int, int, int, int, int, int]:
         facts["target_h"],
         facts["target_w"],
     )
-
-
-def _manifest(out: Path) -> dict[str, Any]:
-    try:
-        facts = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RunError(
-            f"{out} holds no complete export: there is no {MANIFEST}. fastbucket export makes one"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise RunError(f"{out / MANIFEST}: {error}") from None
-    if not isinstance(facts, dict) or facts.get("format") not in FORMATS:
-        raise RunError(f"{out / MANIFEST} is not of the format {' or '.join(FORMATS)}")
-    check_finished(out)
-    return facts
-
-
-def _buckets(
-    facts: Mapping[str, Any], names: Sequence[str], chosen: Sequence[int]
-) -> list[dict[str, Any]]:
-    known = bases(facts) if chosen else []
-    for base in chosen:
-        if base not in known:
-            raise RunError(f"bases: there is no {base}, only {', '.join(map(str, known))}")
-    found = {bucket["bucket_id"]: bucket for bucket in facts["buckets"]}
-    for name in names:
-        if name not in found:
-            raise RunError(f"buckets: there is no {name!r}, only {', '.join(found)}")
-    return [
-        bucket
-        for name, bucket in found.items()
-        if (not names or name in names)
-        and (not chosen or bucket.get("base_resolution", known[0]) in chosen)
-    ]
-
-
-def _missing(out: Path, shards: Sequence[index.Shard]) -> Iterator[tuple[index.Shard, Path]]:
-    for shard in shards:
-        path = out / shard_path(shard.bucket_id, shard.number)
-        try:
-            if path.stat().st_size == shard.bytes:
-                continue
-        except OSError:
-            pass
-        yield shard, path
 
 
 def _rank(rank: int | None, ranks: int | None) -> tuple[int, int]:
