@@ -17,7 +17,7 @@ from . import commit
 from .geometry import Size, oriented
 from .public import WEB
 
-VERSION = 3
+VERSION = 4
 """Counts up when the columns or their meaning change; an older file is scanned anew."""
 
 UNKNOWN = "unknown"

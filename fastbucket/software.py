@@ -4,6 +4,7 @@ processes leave out of it."""
 from __future__ import annotations
 
 import sys
+from importlib.machinery import ModuleSpec
 from typing import Any
 
 
@@ -19,12 +20,17 @@ def installed(package: str) -> str:
 
 
 class _LeftOut:
-    """A finder that is asked before the others. (A None in sys.modules, which is meant for this,
-    Cython takes for the module.)"""
+    """A finder that is asked before the others, and the loader of what it finds: who asks whether
+    there is such a module gets an answer, who imports it an ImportError. (A None in sys.modules,
+    which is meant for this, Cython takes for the module.)"""
 
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
-        if name == "pandas":
-            raise ModuleNotFoundError(f"{name} is left out of this process", name=name)
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        return ModuleSpec(name, self) if name == "pandas" else None  # type: ignore[arg-type]
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        raise ModuleNotFoundError(f"{spec.name} is left out of this process", name=spec.name)
+
+    def exec_module(self, module: Any) -> None: ...
 
 
 def leave_out_pandas() -> None:

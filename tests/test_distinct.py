@@ -22,7 +22,7 @@ def keys(count: int, seed: int) -> list[bytes]:
     """As they come: numbers, folders, and now and then one that is another's beginning."""
     dice = random.Random(seed)
     made = {b"n%08d_%d" % (dice.randrange(10**8), n) for n in range(count)}
-    made |= {key[: dice.randrange(len(key))] for key in list(made)[:3]}
+    made |= {key[: dice.randrange(len(key))] for key in sorted(made)[:3]}
     made |= {b"folder/\xc3\xa9t\xc3\xa9/%d" % n for n in range(count // 10)}
     mixed = sorted(made)
     dice.shuffle(mixed)

@@ -204,7 +204,7 @@ import os, sys
 
 class Recorder:
     def find_spec(self, name, path=None, target=None):
-        if name in ("pandas", "pyarrow.compute"):
+        if name in ("pandas", "pyarrow.compute", "numba"):
             with open(os.environ["ASKED"], "a") as log:
                 log.write(f"{name} in {sys.argv[0]}\\n")
 
@@ -225,6 +225,7 @@ def test_an_export_leaves_out_what_pyarrow_would_load(drawn, tmp_path):
         capture_output=True,
         text=True,
         timeout=240,
+        cwd=tmp_path,
         env={
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)]),
@@ -233,8 +234,9 @@ def test_an_export_leaves_out_what_pyarrow_would_load(drawn, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     asked = set(log.read_text().splitlines())
+    assert "numba in -c" in asked  # the recorder is there, and "-c" is a worker
     assert "pandas" not in {line.split()[0] for line in asked}
-    assert "pyarrow.compute in -c" not in asked  # which is a worker
+    assert "pyarrow.compute in -c" not in asked
 
 
 RUN = """

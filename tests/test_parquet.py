@@ -6,8 +6,11 @@ import gc
 import hashlib
 import io
 import json
+import os
 import random
 import struct
+import subprocess
+import sys
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,7 @@ import fastbucket
 from fastbucket import Recipe, Resources, RunError, verify
 from fastbucket.catalogue import Catalogue
 from fastbucket.format import DROP_REASONS
-from fastbucket.sources import parquet, parquetcache, parquetpages
+from fastbucket.sources import parquet, parquetcache, parquetcolumns, parquetpages
 from fastbucket.sources.locate import archives
 from fastbucket.sources.parquetcolumns import columns
 
@@ -315,6 +318,64 @@ def test_values_that_are_none(tmp_path):
     assert (first["span"], second["span"]) == ("5000", "1")
     assert "text" not in first
     assert (second["text"], second["day"]) == ("ok", "1970-01-01")
+
+
+TIMES = {
+    "ns": (pa.timestamp("ns"), 1_700_000_000_123_456_789, "2023-11-14 22:13:20.123456789"),
+    "us": (pa.timestamp("us"), 0, "1970-01-01 00:00:00.000000"),
+    "clock": (pa.time64("ns"), 3600 * 10**9 + 1, "01:00:00.000000001"),
+    "day": (pa.date32(), 3, "1970-01-04"),
+    "span": (pa.duration("ns"), 86_400 * 10**9, "86400000000000"),
+    "list": (pa.list_(pa.timestamp("ns")), [1, None], ["1970-01-01 00:00:00.000000001", None]),
+    "pairs": (pa.map_(pa.string(), pa.date32()), [("k", 3)], [["k", "1970-01-04"]]),
+    "inner": (pa.struct([("at", pa.timestamp("s"))]), {"at": 7}, {"at": "1970-01-01 00:00:07.000"}),
+}
+"""name -> type, value, and the words of it in JSON."""
+
+
+def timed(path: Path) -> None:
+    fields = {name: pa.array([value, None], kind) for name, (kind, value, _) in TIMES.items()}
+    fields["lost"] = pa.array([1, 2], pa.timestamp("us", "Nowhere/Land"))
+    fields["caption"] = pa.array(["a", "b"])
+    images = pa.array([{"bytes": image, "path": None} for image in JPEGS[:2]], STRUCT)
+    document = pa.StructArray.from_arrays(list(fields.values()), names=list(fields))
+    pq.write_table(pa.table({"image": images, "json": document}), path)
+
+
+def test_times_within_a_document_are_words_like_others(tmp_path):
+    """And one that has no words takes nothing else of the document with it."""
+    timed(tmp_path / "a.parquet")
+    (_, first, _), (_, second, _) = sides(tmp_path / "a.parquet")
+    words = {name: text for name, (_, _, text) in TIMES.items()}
+    assert first == {**words, "caption": "a"}
+    assert second == {"caption": "b"}
+
+
+def test_nothing_of_it_depends_on_pandas(tmp_path):
+    """Workers leave it out, and who calls the library from Python may have it."""
+    timed(tmp_path / "a.parquet")
+    code = (
+        "import sys; from pathlib import Path; from fastbucket.software import leave_out_pandas\n"
+        "leave_out_pandas()\n"
+        "import test_parquet\n"
+        "print(repr(test_parquet.sides(Path(sys.argv[1]))))\n"
+        "assert 'pandas' not in sys.modules\n"
+    )
+    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "a.parquet")],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{sides(tmp_path / 'a.parquet')!r}\n"
+
+
+def test_two_fields_of_one_name_are_no_document(tmp_path):
+    twice = pa.StructArray.from_arrays([pa.array([1], pa.date32())] * 2, names=["a", "a"])
+    assert parquetcolumns.rows(pa.table({"json": twice})) == [{"json": None}]
 
 
 def sides(path: Path) -> list[tuple[Any, Any, Any]]:

@@ -15,7 +15,7 @@ _OFFSETS = types.Array(types.int32, 1, "C", readonly=True)
 _SEED, _PRIME = 0xCBF29CE484222325, 0x100000001B3  # FNV-1a, of 64 bits
 _PROBES = 100
 """Places of the table that are looked at for one text. It is at most half full, so that chance
-needs some 30 for the worst of a million; who has chosen his keys to collide may need all."""
+needs some 45 for the worst of a million; who has chosen his keys to collide may need all."""
 
 
 @njit(types.boolean(_TEXTS, _OFFSETS), nogil=True, cache=True)

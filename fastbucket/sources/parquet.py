@@ -166,17 +166,14 @@ class Reader:
         """All columns of a row group but the image. Raises RunError."""
         import pyarrow as pa
 
+        from .parquetcolumns import in_words
+
         def make() -> tuple[pa.Table, int]:
             try:
                 table = self.file.read_row_group(group, columns=self.columns.beside)
                 for at, field in enumerate(table.schema):
                     if pa.types.is_temporal(field.type):
-                        # Python's own words depend on whether pandas is installed.
-                        try:
-                            words = table.column(at).cast(pa.string())
-                        except pa.ArrowException:  # a time zone that this machine does not know
-                            words = pa.nulls(len(table), pa.string())
-                        table = table.set_column(at, field.name, words)
+                        table = table.set_column(at, field.name, in_words(table.column(at)))
             except (pa.ArrowException, OSError, ValueError) as error:
                 raise RunError(f"{self.path}: row group {group} cannot be read: {error}") from None
             return table, table.nbytes

@@ -170,19 +170,57 @@ def _is_struct_of_any(schema: pa.Schema, name: str) -> bool:
 
 
 def rows(table: pa.Table) -> list[dict[str, Any]]:
-    """The rows of a table. A value that is none (text that is no UTF-8, say) is None."""
+    """The rows of a table. A value that is none (text that is no UTF-8, say) is None; times within
+    others are words, see `_value`."""
+    timed = any(_has_times(kind) for kind in table.schema.types)
     try:
-        found: list[dict[str, Any]] = table.to_pylist()
+        if not timed:
+            found: list[dict[str, Any]] = table.to_pylist()
+            return found
     except (ValueError, OverflowError):
-        columns = [[_value(scalar) for scalar in column] for column in table.columns]
-        names = table.column_names
-        found = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
-    return found
+        pass
+    columns = [[_value(scalar) for scalar in column] for column in table.columns]
+    return [dict(zip(table.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def in_words(times: Any) -> Any:
+    """Times, dates and durations, an array or one of them, as pyarrow writes them: Python's own
+    words depend on whether pandas can be imported. Null where they have none: in a time zone that
+    this machine does not know, say."""
+    try:
+        return times.cast(pa.string())
+    except pa.ArrowException:
+        return pa.nulls(len(times), pa.string()) if hasattr(times, "__len__") else pa.scalar(None)
+
+
+def _has_times(kind: pa.DataType) -> bool:
+    """Whether there are times in the values of a type, however deep."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return _has_times(kind.storage_type)
+    if pa.types.is_dictionary(kind):
+        return _has_times(kind.value_type)
+    inner = [kind.field(i).type for i in range(kind.num_fields)]
+    return bool(pa.types.is_temporal(kind)) or any(map(_has_times, inner))
 
 
 def _value(scalar: Any) -> Any:
+    """A value as Python has it, times in words. One within another that is none is None alone."""
+    kind = scalar.type
+    if not scalar.is_valid:
+        return None
+    if pa.types.is_temporal(kind):
+        return in_words(scalar).as_py()
     try:
-        return scalar.as_py()
+        if not _has_times(kind):
+            return scalar.as_py()
+        if pa.types.is_dictionary(kind) or isinstance(kind, pa.BaseExtensionType):
+            return _value(scalar.value)
+        if pa.types.is_struct(kind):
+            values = {name: _value(value) for name, value in scalar.items()}
+            return values if len(values) == kind.num_fields else None  # two of one name
+        if pa.types.is_map(kind):
+            return [tuple(map(_value, pair.values())) for pair in scalar.values]
+        return [_value(value) for value in scalar.values]
     except (ValueError, OverflowError):
         return None
 
