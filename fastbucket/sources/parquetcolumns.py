@@ -16,6 +16,7 @@
 | lists, other structs, other binaries            | nothing                                       |
 
 `__key__`, `txt`, `cls`, `json` are the names that the Hub gives to the members of a WebDataset.
+Times, within `json` too, are in pyarrow's words: `2024-01-01 12:00:00.000000`, a duration a number.
 """
 
 from __future__ import annotations
