@@ -52,7 +52,9 @@ SCANS = 100
 of them took 35 s of one 2 MB file. libvips has the same limit (MAX_SCANS in jpeg2vips.c)."""
 
 TRIM = 64_000_000
-"""Bytes that an image needs, before which the allocator gives back what it has kept of others."""
+"""Bytes that an image needs, before which the allocator gives back what it has kept of others. With
+32 MB 236 photos as they are peaked 20 MB lower and took 5 % longer: what is given back is cleared
+page by page when it is taken again."""
 
 _JPEGS = (KIND["jpeg"], KIND["jpeg_other"])
 _SOS = re.compile(rb"\xff\xda")
