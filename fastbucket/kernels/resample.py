@@ -44,8 +44,8 @@ A: 640x480 to 576x416, B: 1600x900 to 672x384, cut out of 576x432 and 683x384.
 | eight rows to two vectors: heights are no multiples of 8                 | 0.09 | 0.16 |
 | a loop compiled for every number of pairs: not worth the code            | 0.10 | 0.19 |
 
-A source of RGB instead of RGBX: 1.02 to 1.17 of the time (two `vpermt2b` a pair of rows; 1.15 to 1.35
-with `vpexpandb`, 640x480 to 2304x1536), and the decoder is no faster with it (0.99 to 1.02).
+A source of RGB instead of RGBX: 1.02 to 1.17 of the time (two `vpermt2b` a pair of rows; 1.15 to
+1.35 with `vpexpandb`; 640x480 to 2304x1536), and the decoder is no faster with it (0.99 to 1.02).
 
 It is bound by the multiply-adds in the vertical pass (one of 64 bytes a cycle), by loads in the
 horizontal one (as many as multiply-adds), and from some 3 megapixels on by memory. With a source
