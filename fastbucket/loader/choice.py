@@ -15,7 +15,7 @@ from ..state import check_finished
 
 def manifest(out: Path) -> dict[str, Any]:
     """The manifest of a complete export. Raises RunError where there is none of ours, or where work
-    on it was interrupted."""
+    on it was interrupted. (`manifest.read` would load pyarrow, in every worker of a DataLoader.)"""
     try:
         facts = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:
