@@ -10,7 +10,9 @@ below 96, and has no way to ask for the accurate one. On 60 photos at quality 95
 | libvips    |        1.69 |             43.9 |        117,425 |
 
 `Image.save` spends 65 us a sample in Python, of which 50 are spared by handing its own settings to
-its own encoder: `image.tobytes("jpeg", ...)`.
+its own encoder: `image.tobytes("jpeg", ...)`. `save` also has every row packed to RGB first. The
+same bytes come of RGBX, which libjpeg-turbo reads itself: 0.96 of the time, and 0.98 of
+simplejpeg's (medians of 8 turns, 80 photos).
 """
 
 from __future__ import annotations
@@ -44,12 +46,13 @@ def encode(rgbx: np.ndarray, quality: int, subsampling: str) -> bytes:
 
 @lru_cache
 def encoder_settings(quality: int, subsampling: str) -> tuple[Any, ...] | None:
-    """What `save` hands to Pillow's encoder, of which it leaves a copy at the image. None where
-    this Pillow leaves none, or where not the same bytes come of it."""
+    """What `save` hands to Pillow's encoder, of which it leaves a copy at the image, but for RGBX.
+    None where this Pillow leaves none, or where not the same bytes come of it (IJG's libjpeg takes
+    four channels for CMYK)."""
     image = _image(_SAMPLE)
     expected = _saved(image, quality, subsampling)
     try:
-        settings = ("RGB", *image.encoderconfig)
+        settings = ("RGBX", *image.encoderconfig)
         made = image.tobytes("jpeg", settings)
     except (AttributeError, TypeError, ValueError, OSError, SystemError):
         return None

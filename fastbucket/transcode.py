@@ -20,7 +20,7 @@ from .errors import SampleError
 from .format import sample_key
 from .geometry import Size, cover
 from .kernels.chroma import chroma_loss
-from .kernels.fit import fit_bases
+from .kernels.fit import fit_bases, targets
 from .look import Look, look
 from .orientation import stored_window, upright
 from .recipe import Recipe
@@ -61,6 +61,7 @@ class Transcoder:
         self._subsampling = POLICIES[recipe.subsampling_policy]
         self._decoder = Decoder(recipe)
         self._resizer = Resizer()
+        self._targets = [targets(family) for family in self._ladder]
         self._width, self._height = np.empty(1, np.int32), np.empty(1, np.int32)
 
     def transcode(self, data: bytes | memoryview, image_id: str) -> Transcoded:
@@ -232,7 +233,7 @@ class Transcoder:
         index, level = fit_bases(
             self._width,
             self._height,
-            self._ladder,
+            self._targets,
             recipe.choice,
             recipe.too_small_policy == "next_bucket",
             recipe.next_bucket_max_crop,

@@ -34,7 +34,7 @@ def dense(scale: float, pixels: int, first: int, count: int) -> np.ndarray:
     matrix = np.zeros((count, pixels), np.int64)
     for x in range(count):
         for tap in range(low[x], high[x]):
-            matrix[x, tap] = weights[tap - start[x], x]
+            matrix[x, start[x] + tap] = weights[tap + 1, x]
     return matrix
 
 

@@ -28,7 +28,6 @@ one kind that may go beyond 500. There is no room for more: a progressive JPEG o
 from __future__ import annotations
 
 import ctypes
-import re
 from struct import error as StructError
 from struct import unpack_from
 
@@ -57,7 +56,6 @@ TRIM = 64_000_000
 page by page when it is taken again."""
 
 _JPEGS = (KIND["jpeg"], KIND["jpeg_other"])
-_SOS = re.compile(rb"\xff\xda")
 _PROGRESSIVE = (0xC2, 0xCA)
 _WHOLE_FRAME = {KIND["gif"]: 4, KIND["webp"]: 8, KIND["heif"]: 6}
 _BITS, _SAMPLES, _PLANAR = 258, 277, 284  # TIFF's tags
@@ -87,9 +85,10 @@ def _coefficients(data: bytes | memoryview) -> int:
         factors = [sampling >> 8 * i & 255 for i in range(min(components, 4))]
         most = max(f >> 4 for f in factors) * max(f & 15 for f in factors)
         samples = sum((f >> 4) * (f & 15) for f in factors) / most
-    scans = sum(1 for _ in _SOS.finditer(data))
-    if scans > SCANS:
-        raise SampleError("undecodable", f"{scans} scans, more than the {SCANS} that are allowed")
+    from ..kernels.jpegscans import scans  # loaded for the first progressive one, and no sooner
+
+    if (found := scans(view)) > SCANS:
+        raise SampleError("undecodable", f"{found} scans, more than the {SCANS} that are allowed")
     return int(2 * samples * int(head[jpeg.WIDTH]) * int(head[jpeg.HEIGHT]))
 
 

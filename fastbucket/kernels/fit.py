@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from typing import NamedTuple, TypeAlias
 
 import numba
 import numpy as np
@@ -19,6 +19,9 @@ RULES = ("short_long", "log_ratio", "min_crop")
 
 ONLY_NEXT = 2
 """`next_bucket` of those that take no first choice which does not fit, or crops too much."""
+
+
+Family: TypeAlias = "tuple[Bucket, ...] | Targets"
 
 
 @numba.njit(nogil=True)
@@ -67,10 +70,18 @@ def _fit(w, h, widths, heights, rule, next_bucket, max_crop, bucket, fits):
                 fits[i] = True
 
 
-@lru_cache(maxsize=8)
-def _targets(buckets: tuple[Bucket, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Widths and heights of the buckets, int64 each."""
-    return (
+class Targets(NamedTuple):
+    """Widths and heights of a family's buckets, int64 each: for who asks image by image."""
+
+    widths: np.ndarray
+    heights: np.ndarray
+
+
+def targets(buckets: Family) -> Targets:
+    """Of buckets; of Targets themselves."""
+    if isinstance(buckets, Targets):
+        return buckets
+    return Targets(
         np.array([bucket.target.width for bucket in buckets], np.int64),
         np.array([bucket.target.height for bucket in buckets], np.int64),
     )
@@ -79,7 +90,7 @@ def _targets(buckets: tuple[Bucket, ...]) -> tuple[np.ndarray, np.ndarray]:
 def fit(
     width: np.ndarray,
     height: np.ndarray,
-    buckets: tuple[Bucket, ...],
+    buckets: Family,
     choice: str,
     next_bucket: int = 0,
     max_crop: float = 0.0,
@@ -96,7 +107,7 @@ def fit(
     _fit(
         np.ascontiguousarray(width, np.int32),
         np.ascontiguousarray(height, np.int32),
-        *_targets(buckets),
+        *targets(buckets),
         RULES.index(choice),
         int(next_bucket),
         max_crop,
@@ -109,7 +120,7 @@ def fit(
 def fit_bases(
     width: np.ndarray,
     height: np.ndarray,
-    ladder: Sequence[tuple[Bucket, ...]],
+    ladder: Sequence[Family],
     choice: str,
     next_bucket: bool = False,
     max_crop: float = 0.0,
@@ -136,11 +147,11 @@ def fit_bases(
 
 
 def _level(
-    width: np.ndarray, height: np.ndarray, bucket: np.ndarray, ladder: Sequence[tuple[Bucket, ...]]
+    width: np.ndarray, height: np.ndarray, bucket: np.ndarray, ladder: Sequence[Family]
 ) -> np.ndarray:
     """At how many bases each sample fits its bucket, 0 where it has none. uint8 (n,)."""
     level = np.zeros(width.size, np.uint8)
     for family in ladder:
-        widths, heights = _targets(family)
+        widths, heights = targets(family)
         level += (widths[bucket] <= width) & (heights[bucket] <= height) & (bucket >= 0)
     return level

@@ -163,24 +163,25 @@ def _by_libvips(
     found["profile"][i] = PROFILES.index(known.profile)
 
 
-_PLAIN_HEAD = [jpeg.WIDTH, jpeg.HEIGHT, jpeg.CHROMA, jpeg.ORIENTATION]
-
-
 def probe(data: bytes | memoryview) -> Source:
     """The header of one image in memory, by the same rules; raises SampleError("unreadable")."""
     view = np.frombuffer(data, np.uint8)
     head = np.zeros(jpeg.FIELDS + 1, np.int64)
     head[-1] = jpeg.jpeg_header(view, 0, len(view), head[:-1])
-    if head[-1] == jpeg.OK and head[jpeg.PLAIN]:
+    known = head.tolist()
+    if known[-1] == jpeg.OK and known[jpeg.PLAIN]:
         # The common case, as `columns` has it, without the 0.2 ms that a table of one row takes.
-        width, height, chroma, orientation = head[_PLAIN_HEAD].tolist()
         name = "none"
-        if head[jpeg.ICC_START] >= 0:
-            start = data[: int(head[jpeg.HEADER_SIZE])]
-            icc = assemble(start, int(head[jpeg.ICC_START]))
-            name = classify(icc, int(head[jpeg.COMPONENTS]))
-        size = Size(width, height)
-        return Source(KIND["jpeg"], PROFILES.index(name), chroma, size, orientation)
+        if known[jpeg.ICC_START] >= 0:
+            icc = assemble(data[: known[jpeg.HEADER_SIZE]], known[jpeg.ICC_START])
+            name = classify(icc, known[jpeg.COMPONENTS])
+        return Source(
+            KIND["jpeg"],
+            PROFILES.index(name),
+            known[jpeg.CHROMA],
+            Size(known[jpeg.WIDTH], known[jpeg.HEIGHT]),
+            known[jpeg.ORIENTATION],
+        )
     row = np.full(walk.COLUMNS, -1, np.int64)
     row[walk.IMAGE_OFFSET], row[walk.IMAGE_SIZE], row[walk.RANK] = 0, len(view), walk.RANK_IMAGE
     row[walk.IMAGE_KIND] = signature(view, 0, len(view))
