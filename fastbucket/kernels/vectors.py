@@ -162,3 +162,15 @@ def dot(typingctx, sums, pairs, weights):
         return b.add(args[0], in_lanes(b, "madd", args[1], weights))
 
     return sums(sums, pairs, types.int32), codegen
+
+
+@intrinsic(prefer_literal=True)
+def dot_lane(typingctx, sums, pairs, weights, lane):
+    """As `dot`, by the int32 in a lane (a constant) of a vector of them."""
+    at = lane.literal_value
+
+    def codegen(context, b, sig, args):
+        weights = shuffle(b, args[2], args[2], [at] * args[0].type.count)
+        return b.add(args[0], in_lanes(b, "madd", args[1], b.bitcast(weights, args[1].type)))
+
+    return sums(sums, pairs, weights, lane), codegen
