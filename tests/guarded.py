@@ -32,6 +32,7 @@ from fastbucket.geometry import Size
 from fastbucket.kernels import (
     chroma,
     jpegheader,
+    jpegscans,
     look,
     recaption,
     sha256,
@@ -68,7 +69,14 @@ def fence(data: bytes | np.ndarray, front: bool) -> np.ndarray:
 
 
 def resampling(chance: random.Random, front: bool, rounds: int) -> None:
-    """Sizes at random, whole and shrunken, odd and tiny; scratch and target are fenced too."""
+    """Sizes at random, whole and shrunken, odd and tiny; all of the kernel is fenced."""
+    made_weights = resize.weights
+
+    def fenced_weights(*arguments: Any) -> tuple[Any, ...]:
+        made = made_weights(*arguments)
+        return tuple(fence(one, front) if isinstance(one, np.ndarray) else one for one in made)
+
+    resize.weights = fenced_weights
     for _ in range(rounds):
         target = Size(*(8 * chance.randint(1, 12) for _ in range(2)))
         side = chance.choice((1.0, 1.01, 1.5, 2.0, 3.7, 9.0))
@@ -83,6 +91,7 @@ def resampling(chance: random.Random, front: bool, rounds: int) -> None:
         arguments: Any = (span, resized, corner, target)
         made = Resizer()(fence(pixels, front), *arguments)
         assert (np.abs(made[:, :, :3].astype(int) - 200) <= 1).all()
+    resize.weights = made_weights
 
 
 def headers(chance: random.Random, front: bool, rounds: int) -> None:
@@ -97,6 +106,7 @@ def headers(chance: random.Random, front: bool, rounds: int) -> None:
         out = fence(np.zeros(jpegheader.FIELDS, np.int64), front)
         signature.signature(view, 0, len(view))
         jpegheader.jpeg_header(view, 0, len(view), out)
+        jpegscans.scans(view)
         _kept.clear()
 
 

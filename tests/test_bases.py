@@ -31,7 +31,7 @@ from fastbucket.draw import draw
 from fastbucket.drawn_source import photo_jpeg
 from fastbucket.format import FORMAT, FORMAT_V2, at_smaller_bases
 from fastbucket.geometry import Size
-from fastbucket.kernels.fit import fit_bases
+from fastbucket.kernels.fit import fit_bases, targets
 from fastbucket.overview import page
 from fastbucket.overview.facts import meta_facts
 from fastbucket.progress import Silent
@@ -230,6 +230,11 @@ def test_choice_agrees_with_the_verification(choice, policy):
     found = fit_bases(
         sizes[:, 0].copy(), sizes[:, 1].copy(), families, choice, policy == "next_bucket", 0.3
     )
+    prepared = fit_bases(
+        sizes[:, 0].copy(), sizes[:, 1].copy(), [targets(family) for family in families], choice,
+        policy == "next_bucket", 0.3,
+    )  # fmt: skip
+    assert all(np.array_equal(one, other) for one, other in zip(found, prepared, strict=True))
     placement = Placement(recipe)
     levels = set()
     indices, levels_found = (column.tolist() for column in found)

@@ -45,10 +45,13 @@ def test_the_array_is_read_anew_each_time():
 
 
 def test_the_short_way_is_open_with_this_pillow():
-    assert all(encoder_settings(95, subsampling) for subsampling in SUBSAMPLINGS)
+    for subsampling in SUBSAMPLINGS:
+        found = encoder_settings(95, subsampling)
+        assert found is not None
+        assert found[0] == "RGBX"
 
 
-@pytest.mark.parametrize("fault", ["no settings", "other settings", "refused"])
+@pytest.mark.parametrize("fault", ["no settings", "other settings", "refused", "encoder error"])
 def test_another_pillow_goes_the_long_way(monkeypatch, fault):
     expected = saved(rgbx(64, 48), 91, "4:2:0")
     real = Image.Image.tobytes
@@ -56,6 +59,8 @@ def test_another_pillow_goes_the_long_way(monkeypatch, fault):
     def tobytes(image, name="raw", *arguments):
         if fault == "refused":
             raise TypeError("function takes exactly 15 arguments")
+        if fault == "encoder error":
+            raise RuntimeError("encoder error -8 in tobytes")
         (settings,) = arguments
         return real(image, name, (settings[0], 50, *settings[2:]))
 
@@ -72,6 +77,28 @@ def test_another_pillow_goes_the_long_way(monkeypatch, fault):
     room.encoder_settings.cache_clear()
     try:
         assert room.encoder_settings(91, "4:2:0") is None
+        assert encode(rgbx(64, 48), 91, "4:2:0") == expected
+    finally:
+        room.encoder_settings.cache_clear()
+
+
+@pytest.mark.parametrize("fault", ["other bytes", "encoder error"])
+def test_a_libjpeg_that_takes_no_rgbx_is_given_rgb(monkeypatch, fault):
+    expected = saved(rgbx(64, 48), 91, "4:2:0")
+    real = Image.Image.tobytes
+
+    def tobytes(image, name="raw", *arguments):
+        (settings,) = arguments
+        if settings[0] == "RGBX" and fault == "encoder error":
+            raise RuntimeError("encoder error -8 in tobytes")
+        return real(image, name, settings) + (b"CMYK" if settings[0] == "RGBX" else b"")
+
+    monkeypatch.setattr(Image.Image, "tobytes", tobytes)
+    room.encoder_settings.cache_clear()
+    try:
+        found = room.encoder_settings(91, "4:2:0")
+        assert found is not None
+        assert found[0] == "RGB"
         assert encode(rgbx(64, 48), 91, "4:2:0") == expected
     finally:
         room.encoder_settings.cache_clear()

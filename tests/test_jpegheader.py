@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fastbucket.kernels import jpegheader as jpeg
+from fastbucket.kernels.jpegscans import scans
 from fastbucket.kernels.signature import JPEG, NONE, signature
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -350,3 +351,11 @@ def test_real_files_as_pillow_reads_them(folder):
         assert head[jpeg.COMPONENTS] == len(image.getbands()), path
         seen += 1
     assert seen > 50
+
+
+@given(st.lists(st.sampled_from((b"\xff", b"\xda", b"\0", b"\xff\xda")), max_size=80).map(b"".join))
+@settings(deadline=None)
+def test_scans_are_the_markers_of_scans(data):
+    expected = data.count(b"\xff\xda")
+    for kind in (bytes, bytearray, memoryview):
+        assert scans(np.frombuffer(kind(data), np.uint8)) == expected

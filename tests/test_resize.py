@@ -22,6 +22,8 @@ AXES = [
     (2.0, 2, 0, 1),
     (1.0, 1, 0, 1),
     (5000.0, 5000, 0, 1),
+    (40000.0, 40000, 0, 1),  # so many taps that each alone rounds to nothing
+    (32400.0, 97200, 0, 3),
     (0.5, 20, 3, 30),  # enlarged: never asked for
     (801 / 4 / 100, 201, 0, 100),
     (1200 / 577, 1200, 1, 575),
@@ -35,6 +37,7 @@ def dense(scale: float, pixels: int, first: int, count: int) -> np.ndarray:
     for x in range(count):
         for tap in range(low[x], high[x]):
             matrix[x, start[x] + tap] = weights[tap + 1, x]
+    assert (matrix.sum(axis=1) == taps.UNIT).all()
     return matrix
 
 

@@ -85,7 +85,7 @@ def _coefficients(data: bytes | memoryview) -> int:
         factors = [sampling >> 8 * i & 255 for i in range(min(components, 4))]
         most = max(f >> 4 for f in factors) * max(f & 15 for f in factors)
         samples = sum((f >> 4) * (f & 15) for f in factors) / most
-    from ..kernels.jpegscans import scans  # loaded for the first progressive one, and no sooner
+    from ..kernels.jpegscans import scans  # loaded for the first that needs it
 
     if (found := scans(view)) > SCANS:
         raise SampleError("undecodable", f"{found} scans, more than the {SCANS} that are allowed")

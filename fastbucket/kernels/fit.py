@@ -22,6 +22,7 @@ ONLY_NEXT = 2
 
 
 Family: TypeAlias = "tuple[Bucket, ...] | Targets"
+"""Buckets in list order, or what is left of them here."""
 
 
 @numba.njit(nogil=True)

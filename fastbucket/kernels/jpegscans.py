@@ -1,4 +1,4 @@
-"""The scans of a JPEG, counted: what bounds the time that a progressive one may take."""
+"""The scans of a JPEG, counted: every one of them visits all blocks again."""
 
 from __future__ import annotations
 

@@ -44,7 +44,8 @@ A: 640x480 to 576x416, B: 1600x900 to 672x384, cut out of 576x432 and 683x384.
 | eight rows to two vectors: heights are no multiples of 8                 | 0.09 | 0.16 |
 | a loop compiled for every number of pairs: not worth the code            | 0.10 | 0.19 |
 
-Later, as a share of the whole kernel's time, over the sizes of 236 photos, in turn:
+Later, as a share of the whole kernel's time (of which the tables above are some 3 % too high),
+over the sizes of 236 photos, in turn:
 
 | both passes, in place of this                                            | AVX-512      | AVX2 |
 |--------------------------------------------------------------------------|--------------|------|

@@ -91,6 +91,7 @@ def taps(scale, pixels, first, count):
         # What rounding lost goes to the largest weight: a flat area keeps its value exactly.
         lost = np.int32(UNIT) - summed[x]
         weights[best[x] + 1, x] += lost
+        low[x], high[x] = min(low[x], best[x]), max(high[x], best[x] + 1)  # if all became 0
         most = max(most, absolute[x] + abs(lost))
     if most > LARGEST_SUM:
         raise ValueError("weights too large for the kernel's integers")
@@ -110,7 +111,7 @@ def _paired(weights, first, pairs):
     met = np.zeros(most - least + 1, np.bool_)
     for x in range(count):
         met[first[x] - least] = True
-    for k in range(least, most + 1):
+    for k in range(least, most + np.int32(1)):
         if not met[k - least]:
             continue
         for pair in range(pairs):
