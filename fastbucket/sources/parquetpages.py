@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import thrift
+
 DATA, DICTIONARY, DATA_V2 = 0, 2, 3
 _OWN = {DATA: 5, DICTIONARY: 7, DATA_V2: 8}
 """Page types, and the field of a page header that is of this type alone. The only other type is an
@@ -121,7 +123,7 @@ def _page(chunk: Chunk, at: int, read: Read) -> Page:
     while True:
         piece = bytes(read(at, max(min(size, chunk.stop - at), 0)))
         try:
-            fields, length = _struct(piece, 0)
+            fields, length = thrift.struct(piece, 0)
             break
         except (IndexError, OverflowError, RecursionError, TypeError) as error:
             if len(piece) < size or size >= _HEADER_LIMIT:
@@ -229,7 +231,7 @@ def _hybrid(data: memoryview, width: int, count: int) -> np.ndarray:
     weights = 1 << np.arange(width, dtype=np.int64)
     done = at = 0
     while done < count:
-        head, at = _varint(data, at)
+        head, at = thrift.varint(data, at)
         if head & 1:
             n = (head >> 1) * 8
             size = (head >> 1) * width
@@ -250,68 +252,3 @@ def _hybrid(data: memoryview, width: int, count: int) -> np.ndarray:
         found[done : done + n] = run[:n] if head & 1 else run
         done, at = done + n, at + size
     return found
-
-
-# -- Thrift's compact protocol, as much of it as page headers hold
-
-
-def _varint(data: Any, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, at
-        shift += 7
-        if shift > 63:
-            raise OverflowError("a number without an end")
-
-
-def _zigzag(data: Any, at: int) -> tuple[int, int]:
-    value, at = _varint(data, at)
-    return (value >> 1) ^ -(value & 1), at
-
-
-def _struct(data: bytes, at: int) -> tuple[dict[int, Any], int]:
-    """Field number -> value, and where the struct ends; binaries and lists are passed over."""
-    fields: dict[int, Any] = {}
-    number = 0
-    while data[at]:
-        kind, delta = data[at] & 15, data[at] >> 4
-        at += 1
-        if delta:
-            number += delta
-        else:
-            number, at = _zigzag(data, at)
-        fields[number], at = (kind == 1, at) if kind in (1, 2) else _value(data, at, kind)
-    return fields, at + 1
-
-
-def _value(data: bytes, at: int, kind: int) -> tuple[Any, int]:
-    if kind in (1, 2, 3):  # within a list a boolean is a byte
-        return data[at], at + 1
-    if kind in (4, 5, 6):
-        return _zigzag(data, at)
-    if kind == 7:
-        return None, _within(data, at + 8)
-    if kind == 8:
-        size, at = _varint(data, at)
-        return None, _within(data, at + size)
-    if kind in (9, 10):
-        size, of = data[at] >> 4, data[at] & 15
-        at += 1
-        if size == 15:
-            size, at = _varint(data, at)
-        for _ in range(size):
-            _, at = _value(data, at, of)
-        return None, at
-    if kind == 12:
-        return _struct(data, at)
-    raise OverflowError(f"a field of type {kind}")
-
-
-def _within(data: bytes, at: int) -> int:
-    if at > len(data):
-        raise IndexError("the header goes on")
-    return at
