@@ -30,8 +30,8 @@ from fastbucket.buckets import CHOICES
 from fastbucket.kernels.fit import fit
 from fastbucket.verification import ShardCheck, Verification, hashed, jpeg, run
 from fastbucket.verification.findings import LIMIT, PATH_LIMIT, Findings
+from fastbucket.verification.members import Member, members_of
 from fastbucket.verification.placement import Placement
-from fastbucket.verification.shard import Member, members_of
 
 Members = list[tuple[str, bytes]]
 BLOCK = 512
