@@ -8,6 +8,7 @@ import simplejpeg
 from ..buffers import aligned
 from ..errors import SampleError
 from ..geometry import Size
+from .recode import Recoder
 
 
 def check(data: bytes | memoryview) -> None:
@@ -41,6 +42,7 @@ class Turbo:
 
     def __init__(self) -> None:
         self._buffer = np.empty(0, np.uint8)
+        self._recode = Recoder()
 
     def decode(self, data: bytes | memoryview, stored: Size, shrink: int) -> np.ndarray:
         """RGBX uint8 (h, w, 4) of a JPEG, valid until the next call.
@@ -53,9 +55,10 @@ class Turbo:
             buffer = aligned(width * height * 4)
             if buffer.size <= KEPT:
                 self._buffer = buffer
+        recoded = self._recode(data)
         try:
             pixels: np.ndarray = simplejpeg.decode_jpeg(
-                data,
+                data if recoded is None else recoded,
                 "RGBX",
                 # The smallest of the decoder's scales that is not below these: exactly 1/shrink.
                 min_width=width if shrink > 1 else 0,
