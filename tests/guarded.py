@@ -21,13 +21,14 @@ from typing import Any
 
 import hostile as corpus
 import numpy as np
+import progressive
 import tars
 import test_recaption
 from PIL import Image
 
 from fastbucket import resize
 from fastbucket.captions import beside
-from fastbucket.decode import turbo
+from fastbucket.decode import recode, turbo
 from fastbucket.geometry import Size
 from fastbucket.kernels import (
     chroma,
@@ -146,6 +147,34 @@ def decodes(chance: random.Random, front: bool, rounds: int) -> None:
         _kept.clear()
 
 
+def recodes(chance: random.Random, front: bool, rounds: int) -> None:
+    """Progressive JPEGs of any script, most of them damaged; all that the kernel sees is fenced."""
+    real = recode.recode
+
+    def fenced_recode(*arguments: Any) -> int:
+        *given, out, to = arguments
+        room = fence(out, front)
+        end = real(*(fence(a, front) if isinstance(a, np.ndarray) else a for a in given), room, to)
+        out[:] = room
+        return end
+
+    recode.recode = fenced_recode
+    made = 0
+    for _ in range(rounds):
+        factors = chance.choice([((1, 1),), ((1, 1),) * 3, ((2, 2), (1, 1), (1, 1))])
+        frame = progressive.Frame(chance.randint(1, 60), chance.randint(1, 60), factors)
+        values = progressive.coefficients(frame, chance, chance.random(), 1023)
+        script = progressive.script(len(factors), chance)
+        whole = progressive.encode(frame, values, script, chance.randint(9, 16))
+        for damage in range(6):
+            data = bytearray(whole)
+            for _ in range(damage):
+                data[chance.randrange(whole.index(b"\xff\xda"), len(data))] = chance.randrange(256)
+            made += recode.Recoder()(np.frombuffer(data, np.uint8)) is not None
+        _kept.clear()
+    assert made >= rounds
+
+
 def hashes(chance: random.Random, front: bool, rounds: int) -> None:
     """Streams of any number of blocks, alone and side by side; their states are fenced too."""
     if not sha256.available():
@@ -197,6 +226,7 @@ STEPS = {
     "headers": headers,
     "chroma": chromas,
     "walk": walks,
+    "recode": recodes,
     "sha256": hashes,
     "recaption": recaptions,
 }
@@ -206,6 +236,7 @@ ROUNDS = {
     "chroma": 100,
     "walk": 120,
     "decode": 100,
+    "recode": 60,
     "sha256": 100,
     "recaption": 30,
 }

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..kernels import jpegheader as jpeg
 from ..kernels.huffman import codes
 from ..kernels.recode import SLACK, recode
 from ..kernels.sequential import BLOCK
@@ -23,7 +22,6 @@ from .scans import Script, Unusual, read
 KEPT = 16 << 20
 """Bytes of the largest buffer that is kept for the JPEGs to come."""
 
-_PROGRESSIVE = 0xC2
 _END = np.array([0xFF, 0xD9], np.uint8)
 
 # T.81, K.3: how many codes there are of each length, and their symbols. Luma, then chroma.
@@ -65,20 +63,17 @@ class Recoder:
     """Recodes into a buffer of its own that grows to the largest JPEG it has met, up to KEPT."""
 
     def __init__(self) -> None:
-        self._head = np.zeros(jpeg.FIELDS, np.int64)
         self._bits = self._out = np.empty(0, np.uint8)
         self._segment, self._codes = _tables()
 
-    def __call__(self, data: bytes | memoryview) -> np.ndarray | None:
-        """The sequential JPEG, uint8 (n,), valid until the next call; None where it is to be
-        decoded as it is: it is no progressive one, or not one beyond doubt."""
-        view = np.frombuffer(data, np.uint8)
-        code = jpeg.jpeg_header(view, 0, len(view), self._head)
-        if code != jpeg.OK or self._head[jpeg.SOF] != _PROGRESSIVE or not self._head[jpeg.PLAIN]:
-            return None
+    def __call__(self, data: np.ndarray) -> np.ndarray | None:
+        """The sequential JPEG, uint8 (n,), valid until the next call; None where it is not sure.
+
+        data: uint8 (n,), a progressive JPEG whose header `jpegheader` has found plain.
+        """
         try:
-            self._bits = _room(self._bits, len(view) + SLACK)
-            return self._recoded(read(view, self._bits), len(view))
+            self._bits = _room(self._bits, len(data) + SLACK)
+            return self._recoded(read(data, self._bits), len(data))
         except Unusual:
             return None
         finally:

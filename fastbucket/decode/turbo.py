@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import simplejpeg
 
 from ..buffers import aligned
 from ..errors import SampleError
 from ..geometry import Size
-from .recode import Recoder
+from ..kernels import jpegheader as jpeg
+
+if TYPE_CHECKING:
+    from .recode import Recoder
 
 
 def check(data: bytes | memoryview) -> None:
@@ -37,12 +42,16 @@ KEPT = 32 << 20
 """Bytes of the largest buffer that is kept for the images to come: 8 megapixels."""
 
 
+_PROGRESSIVE = 0xC2  # SOF2
+
+
 class Turbo:
     """A decoder with a buffer that grows to the largest image it has met, up to KEPT."""
 
     def __init__(self) -> None:
         self._buffer = np.empty(0, np.uint8)
-        self._recode = Recoder()
+        self._head = np.zeros(jpeg.FIELDS, np.int64)
+        self._recoder: Recoder | None = None
 
     def decode(self, data: bytes | memoryview, stored: Size, shrink: int) -> np.ndarray:
         """RGBX uint8 (h, w, 4) of a JPEG, valid until the next call.
@@ -55,7 +64,7 @@ class Turbo:
             buffer = aligned(width * height * 4)
             if buffer.size <= KEPT:
                 self._buffer = buffer
-        recoded = self._recode(data)
+        recoded = self._recoded(data)
         try:
             pixels: np.ndarray = simplejpeg.decode_jpeg(
                 data if recoded is None else recoded,
@@ -70,3 +79,15 @@ class Turbo:
         except (ValueError, RuntimeError) as error:
             raise SampleError("undecodable", str(error)) from None
         return pixels
+
+    def _recoded(self, data: bytes | memoryview) -> np.ndarray | None:
+        """A progressive JPEG as a sequential one, where that is sure to have the same pixels."""
+        view = np.frombuffer(data, np.uint8)
+        code = jpeg.jpeg_header(view, 0, len(view), self._head)
+        if code != jpeg.OK or self._head[jpeg.SOF] != _PROGRESSIVE or not self._head[jpeg.PLAIN]:
+            return None
+        if self._recoder is None:  # its kernels are loaded for the first that needs them
+            from .recode import Recoder
+
+            self._recoder = Recoder()
+        return self._recoder(view)
