@@ -24,8 +24,8 @@ def contender(bench: str, name: str) -> Bound:
         if not (ours and floor and most):
             return "its parts were not measured"
         return (
-            f"decode and encode alone take {number(floor)} of our {number(ours)} ms; with nothing "
-            f"between them the ratio would be {times(most)}"
+            f"libjpeg-turbo's decode and encode alone take {number(floor)} ms, all of ours "
+            f"{number(ours)}; for them alone the ratio would be {times(most)}"
         )
 
     return words

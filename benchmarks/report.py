@@ -178,7 +178,9 @@ def method(record: Record) -> list[str]:
         "- Everyone makes the same bucket, size, crop, quality and chroma, which is checked on "
         "every JPEG. The torch float stage decodes in full, as the stage did that it stands for; "
         "the others use the decoder's shrink where we do, libvips and sharp their own.",
-        "- The floor decodes as we do and encodes the finished target, with nothing between.",
+        "- The floor is libjpeg-turbo alone: it decodes at the shrink that we use and encodes the "
+        "finished target, with nothing between. What we do before it decodes a progressive JPEG "
+        "(fastbucket/decode/recode.py) takes us below the floor where there are many of them.",
         "- Quality is the mean PSNR against the slow float reference (tests/reference.py) from a "
         f"full decode; pixels without any difference count as {IDENTICAL_DB:.0f} dB.",
         '- "waited for the core" is the time of its turns in which the process was ready and '

@@ -1,7 +1,8 @@
-"""The floor: libjpeg-turbo's decode and encode, nothing between. No design of ours can be faster.
+"""The floor: libjpeg-turbo's decode and encode, nothing between.
 
-It decodes as we do and then encodes the finished target, which was made outside of the time: the
-crop of an unresized image would be smoother, and cheaper to encode.
+No design that leaves both to libjpeg-turbo can be faster; ours recodes progressive JPEGs before it
+decodes them. The finished target that is encoded was made outside of the time: the crop of an
+unresized image would be smoother, and cheaper to encode.
 """
 
 from __future__ import annotations

@@ -135,6 +135,13 @@ else:
     deposit = deposit_by_bit
 
 
+@njit(nogil=True, forceinline=True)
+def has_ff(word):
+    """Whether a byte of a uint64 is FF: its top bit is set, and adding 1 carries out of it."""
+    ones = np.uint64(0x0101010101010101)
+    return word & np.uint64(0x8080808080808080) & ~(word + ones) != np.uint64(0)
+
+
 # A reader of bits: a word, its next bit at the top; how many of its bits count; the address of the
 # byte behind those. Eight bytes from there on are read, whatever they are.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, types
 
+from .bits import has_ff, peek, poke
 from .huffman import TABLE
 from .progressive import AT, COMPONENT, END, FLAW, HIGH, START, TABLES, ac_again, ac_first, dc
 from .sequential import FREE, TO, WRITER, finish, write
@@ -25,9 +26,17 @@ def unstuff(data, at, bits, to):
     """Copy entropy-coded data without the zeros behind its FFs: the place of the marker that ends
     it, -1 if none does, and the end of the copy.
 
-    data: uint8 (n,), from `at` on; bits: uint8 with room for all of that, from `to` on.
+    data: uint8 (n,), from `at` on; bits: uint8 with room for all of that, and 8 bytes more, from
+    `to` on.
     """
+    source, target, last = address(data), address(bits), len(data) - 10
     while at + 1 < len(data):
+        while at <= last:  # so that at + 1 is one of the bytes behind it
+            word = peek(source + at)
+            if has_ff(word):
+                break
+            poke(target + to, word)
+            at, to = at + 8, to + 8
         byte = data[at]
         if byte == 0xFF:
             if data[at + 1]:

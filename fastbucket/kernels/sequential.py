@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .bits import clear, int16, leading, poke, uint32
+from .bits import clear, has_ff, int16, leading, poke, uint32
 from .progressive import ACROSS, FIRST, FLAW, MOST_DC, OK, H, V
 from .vectors import address
 
@@ -37,9 +37,7 @@ def _put(to, word, free, bits, count):
     if free >= 0:
         return to, word << np.uint64(count) | np.uint64(bits), free
     word = word << np.uint64(count + free) | np.uint64(bits >> -free)
-    # A byte of FF: its top bit is set, and adding 1 would carry out of it.
-    high = np.uint64(0x8080808080808080)
-    if word & high & ~(word + np.uint64(0x0101010101010101)):
+    if has_ff(word):
         to = _stuffed(to, word)
     else:
         poke(to, word)
