@@ -17,12 +17,12 @@ NAME = "floor: decode + encode alone"
 DISTRIBUTIONS = ("simplejpeg",)
 available = ours.available
 
-_prepared: dict[str, Any] = {}
+_prepared: list[Any] = []
 
 
 def prepare(data: bytes, plan: Plan) -> None:
-    """Make the target, for one transcode."""
-    _prepared[plan.name] = ours.target(data, plan)
+    """Make the target."""
+    _prepared[:] = [ours.target(data, plan)]
 
 
 def transcode(data: bytes, plan: Plan) -> bytes:
@@ -30,7 +30,7 @@ def transcode(data: bytes, plan: Plan) -> bytes:
     import simplejpeg
 
     chroma = plan.subsampling.replace(":", "")
-    return bytes(simplejpeg.encode_jpeg(_prepared.pop(plan.name), plan.quality, "RGBX", chroma))
+    return bytes(simplejpeg.encode_jpeg(_prepared[0], plan.quality, "RGBX", chroma))
 
 
 def decode(data: bytes, plan: Plan) -> Any:
