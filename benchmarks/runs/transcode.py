@@ -19,7 +19,7 @@ from ..corpus import Corpus
 from ..figures import Bench
 from ..options import Options, chosen, parser
 
-PHOTO_ROUNDS = 3
+PHOTO_ROUNDS = 5
 """Rounds on the photos as they are, which take five times as long as the others."""
 
 

@@ -19,6 +19,10 @@ start, in bytes a pixel and beside the RGBX pixels (4 a pixel, after shrinking):
 | TIFF, planes apart                         | 4.0        | its samples + 1                 |
 | AVIF, 8 bit                                | 11 to 14   | 6: see below                    |
 
+A progressive JPEG that is recoded (`recode.py`) takes less than is counted: some three times its
+file for its data and the recoded ones, of which `recode.KEPT` stay, and a row of blocks. It is
+counted as if it were not, because that comes out only on the way.
+
 HEIF and WebP are counted below what they take, because 24 megapixels are what cameras write. Such a
 WebP takes a worker that has met every kind of image to 490 MB; such an AVIF takes it to 630 MB, the
 one kind that may go beyond 500. There is no room for more: a progressive JPEG of 30 megapixels in

@@ -86,7 +86,7 @@ class Recoder:
         length = (6 + 2 * components).to_bytes(2, "big")
         start = b"\xff\xda" + length + bytes([components]) + scan + bytes([0, 63, 0])
         header = np.frombuffer(script.header + self._segment + start, np.uint8)
-        # Of photos the data grow by a tenth. A block without coefficients takes 6 bits.
+        # Of photos the data grow by a tenth. A block without coefficients takes 6 bits at most.
         room = len(header) + 2 * size + script.blocks * script.bands + BLOCK
         self._out = out = _room(self._out, room)
         out[: len(header)] = header

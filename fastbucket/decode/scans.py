@@ -17,20 +17,32 @@ from ..kernels.recode import unstuff
 MOST_SCANS = 64
 """Encoders write about 10."""
 
+MOST_SEGMENTS = 1000
+"""Each costs some microseconds here, and libjpeg nearly nothing."""
+
+_FILE, _BLOCK = 1 << 16, 256
+"""Bytes of a file, and of each of its blocks, that there may be: 64 codes take less."""
+
 _EOI, _SOS, _DHT, _DQT, _COM = 0xD9, 0xDA, 0xC4, 0xDB, 0xFE
 _EXTENDED, _PROGRESSIVE = 0xC1, 0xC2  # SOF1, which has its tables like SOF0, and SOF2
-_APPLICATION = range(0xE0, 0xF0)
+_JFIF, _ADOBE = 0xE0, 0xEE  # what libjpeg looks into
+_PASSED_OVER = {_COM, *range(0xE0, 0xF0)} - {_JFIF, _ADOBE}
 
 _BLOCKS = 10
 """Of an MCU: T.81, B.2.3."""
 
-_LOWEST, _LOWEST_DC = 9, 13
-"""Al of a scan: what leaves something of the 10 bits of a coefficient; and what T.81 allows."""
+_MOST_LOW, _MOST_LOW_DC = 9, 13
+"""Al of a scan. T.81 allows 13; above 9 nothing is left of the 10 bits that an AC coefficient may
+have here."""
 
 _DC_SYMBOLS = 15
 """The largest in a table for DC that libjpeg takes."""
 
+_MOST_CODES = 256
+"""In a table: libjpeg refuses one of more, whether it is used or not."""
+
 _UNKNOWN = -1
+"""In _Reading._known: nothing was told of the coefficient."""
 
 
 class Unusual(Exception):
@@ -40,8 +52,8 @@ class Unusual(Exception):
 class Script(NamedTuple):
     """A progressive JPEG but its coefficients; arrays as `kernels.recode` takes them.
 
-    header: SOI to the first scan, as that of a sequential JPEG, without Huffman tables. ids: of its
-    components. mcus: across; bands: rows of them; blocks: of a band.
+    header: SOI to the first scan, as that of a sequential JPEG: what libjpeg looks into, without
+    Huffman tables. ids: of its components. mcus: across; bands: rows of them; blocks: of a band.
     """
 
     header: bytes
@@ -78,7 +90,7 @@ class _Reading:
     def script(self) -> Script:
         """Reads all of it."""
         at, filled = 2, 0
-        while True:
+        for _ in range(MOST_SEGMENTS):
             marker, segment, after = self._segment(at)
             if marker == _EOI:
                 break
@@ -92,12 +104,11 @@ class _Reading:
                     raise Unusual("ends within a scan, or has too many")
             elif marker == _DHT:
                 self._tables(segment)
-            elif self._scans:
-                if marker != _COM and marker not in _APPLICATION:
-                    raise Unusual(f"marker {marker:#x} between the scans")
-            else:
+            elif marker not in _PASSED_OVER:
                 self._before_scans(marker, segment)
             at = after
+        else:
+            raise Unusual("too many segments")
         if not self._known or any(low for known in self._known for low in known):
             raise Unusual("not all of the coefficients are told")
         return Script(
@@ -125,10 +136,12 @@ class _Reading:
         return start[1], segment, at + 2 + length
 
     def _before_scans(self, marker: int, segment: bytes) -> None:
+        if self._scans:
+            raise Unusual(f"marker {marker:#x} between the scans")
         if marker == _PROGRESSIVE:
             self._begin(segment)
             marker = _EXTENDED
-        elif marker not in (_DQT, _COM) and marker not in _APPLICATION:
+        elif marker not in (_DQT, _JFIF, _ADOBE):
             raise Unusual(f"marker {marker:#x} before the scans")
         length = (len(segment) + 2).to_bytes(2, "big")
         self._header.append(bytes([0xFF, marker]) + length + segment)
@@ -153,6 +166,8 @@ class _Reading:
             row[names.HEIGHT] = -(-height * v // (8 * down))
             row[names.ACROSS], row[names.FIRST] = self._mcus * h, self._blocks
             self._blocks += self._mcus * h * v
+        if len(self._data) > _FILE + _BLOCK * self._blocks * self._bands:
+            raise Unusual("more data than its blocks can take")
         self._known = [[_UNKNOWN] * 64 for _ in factors]
 
     def _tables(self, segment: bytes) -> None:
@@ -160,7 +175,7 @@ class _Reading:
         while at < len(segment):
             counts = segment[at + 1 : at + 17]
             end = at + 17 + sum(counts)
-            if end > len(segment) or segment[at] & ~0x13:
+            if end > len(segment) or sum(counts) > _MOST_CODES or segment[at] & ~0x13:
                 raise Unusual("a strange Huffman table")
             self._huffman[segment[at]] = segment[at + 1 : end]
             at = end
@@ -174,7 +189,7 @@ class _Reading:
         high, low = approximation >> 4, approximation & 15
         if stop != 0 if start == 0 else count > 1 or not start <= stop <= 63:
             raise Unusual("coefficients that no scan may have")
-        if low > (_LOWEST if start else _LOWEST_DC) or (high and low != high - 1):
+        if low > (_MOST_LOW if start else _MOST_LOW_DC) or (high and low != high - 1):
             raise Unusual("bits that no scan may tell")
         row = [0] * names.SCAN
         row[names.COUNT], row[names.START], row[names.STOP] = count, start, stop

@@ -91,7 +91,7 @@ def leading(typingctx, word):
 
 
 @intrinsic
-def count(typingctx, word):
+def ones(typingctx, word):
     """How many bits are set in a uint64."""
 
     def codegen(context, b, sig, args):
@@ -138,8 +138,8 @@ else:
 @njit(nogil=True, forceinline=True)
 def has_ff(word):
     """Whether a byte of a uint64 is FF: its top bit is set, and adding 1 carries out of it."""
-    ones = np.uint64(0x0101010101010101)
-    return word & np.uint64(0x8080808080808080) & ~(word + ones) != np.uint64(0)
+    added = word + np.uint64(0x0101010101010101)
+    return word & np.uint64(0x8080808080808080) & ~added != np.uint64(0)
 
 
 # A reader of bits: a word, its next bit at the top; how many of its bits count; the address of the

@@ -13,7 +13,7 @@ LOOK = 9
 LONGEST = 16
 
 LIMITS = 1 << LOOK
-SYMBOLS = LIMITS + 4 * (LONGEST + 1)
+SYMBOLS = LIMITS + 2 * (LONGEST + 1)
 TABLE = SYMBOLS + 256
 """Elements of a table, and what stands in it where: see read_table."""
 
@@ -35,8 +35,8 @@ def read_table(counts, symbols, table):
 
     counts: uint8 (16,), how many codes have each length; symbols: uint8 (n,), in order of their
     codes. table: uint16 (TABLE,): length << 8 | symbol by the next LOOK bits, 0 where the code is
-    longer or none; from LIMITS on by length the first 16 bits that begin no code so short (in two
-    halves), and what makes a code of this length the index of its symbol; from SYMBOLS on those.
+    longer or none; from LIMITS on by length the first 16 bits that begin no code so short, and
+    what makes a code of this length the index of its symbol; from SYMBOLS on those.
     """
     code = np.int64(0)
     index = np.int64(0)
@@ -51,13 +51,13 @@ def read_table(counts, symbols, table):
                 first = (code + i) << (LOOK - size)
                 for at in range(first, first + (1 << (LOOK - size))):
                     table[at] = size << 8 | np.int64(symbols[index + i])
-        at = LIMITS + 4 * size
-        table[at + 2] = (index - code) & 0xFFFF
+        at = LIMITS + 2 * size
+        table[at + 1] = (index - code) & 0xFFFF
         for i in range(index, index + count):
             table[SYMBOLS + i] = symbols[i]
         index += count
         code += count
-        table[at], table[at + 1] = code << (LONGEST - size) & 0xFFFF, code << (LONGEST - size) >> 16
+        table[at] = code << (LONGEST - size)
         code <<= 1
     return True
 
@@ -73,10 +73,9 @@ def symbol(word, table):
 def _long(word, table):
     code = np.int64(word >> np.uint64(64 - LONGEST))
     for size in range(LOOK + 1, LONGEST + 1):
-        at = LIMITS + 4 * size
-        limit = uint16(table, at) | uint16(table, at + 1) << 16
-        if code < limit:
-            index = (code >> (LONGEST - size)) + uint16(table, at + 2) & 255
+        at = LIMITS + 2 * size
+        if code < uint16(table, at):
+            index = (code >> (LONGEST - size)) + uint16(table, at + 1) & 255
             return size << 8 | uint16(table, SYMBOLS + index)
     return np.int64(NO_CODE)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .bits import count, deposit, first_bits, int16, leading, refill, resume, set_int16
+from .bits import deposit, first_bits, int16, leading, ones, refill, resume, set_int16
 from .huffman import NO_CODE, TABLE, symbol
 
 # Rows of a frame's int64 (components, FRAME).
@@ -44,11 +44,9 @@ OK, FLAW = 0, 1
 TOP = np.uint64(1 << 63)
 """The bit of coefficient 0 in a mask of those that are there; coefficient 63 has the lowest."""
 
-MOST = 10
-"""Bits of an AC coefficient, as the codes of a sequential JPEG have them."""
-
-MOST_DC = 11
-"""Bits of a difference of DC coefficients, likewise."""
+MOST, MOST_DC = 10, 11
+"""Bits of an AC coefficient, and of a difference of DC coefficients, for which there are codes in
+the tables that `sequential` writes with."""
 
 
 @njit(nogil=True, forceinline=True)
@@ -59,7 +57,11 @@ def extended(value, size):
 
 @njit(nogil=True, boundscheck=False)
 def dc(data, scan, frame, band, mcus, coefficients, tables):
-    """A DC scan's part of a band: OK or FLAW."""
+    """A DC scan's part of a band: OK or FLAW. data, coefficients and tables are addresses.
+
+    A scan of one component leaves out the blocks that fill up the last MCU: they stay 0, and no
+    decoder shows them.
+    """
     single, low, refines = scan[COUNT] == 1, scan[LOW], scan[HIGH] > 0
     word, have, at = resume(data, scan[AT])
     end = 8 * data + scan[END]
@@ -96,6 +98,8 @@ def dc(data, scan, frame, band, mcus, coefficients, tables):
                         if size:
                             before += extended(first_bits(word, size), size)
                         word, have = word << np.uint64(size), have - code - size
+                        if not -0x8000 <= before << low < 0x8000:
+                            return FLAW
                         set_int16(coefficients, block + 64 * x, before << low)
                     block += 64 * across
                 scan[BEFORE + c] = before
@@ -105,7 +109,8 @@ def dc(data, scan, frame, band, mcus, coefficients, tables):
 
 @njit(nogil=True, boundscheck=False)
 def ac_first(data, scan, of, band, coefficients, masks, table):
-    """The first scan of some AC coefficients of one component: OK or FLAW."""
+    """The first scan of some AC coefficients of one component: OK or FLAW. Addresses: data,
+    coefficients, table; `of` is the component's row of the frame."""
     start, stop, low, blank = scan[START], scan[STOP], scan[LOW], scan[BLANK]
     word, have, at = resume(data, scan[AT])
     end, most = 8 * data + scan[END], MOST - low
@@ -161,7 +166,8 @@ def _many(word, have, at, many):
 
 @njit(nogil=True, boundscheck=False)
 def ac_again(data, scan, of, band, coefficients, masks, table):
-    """A scan that tells one more bit of some AC coefficients of one component: OK or FLAW."""
+    """A scan that tells one more bit of some AC coefficients of one component: OK or FLAW.
+    Arguments are those of `ac_first`."""
     start, stop, low, blank = scan[START], scan[STOP], scan[LOW], scan[BLANK]
     word, have, at = resume(data, scan[AT])
     end = 8 * data + scan[END]
@@ -185,7 +191,7 @@ def ac_again(data, scan, of, band, coefficients, masks, table):
                     blank = (1 << run) + first_bits(word, run)
                     word, have = word << np.uint64(run), have - run
                     break
-                many = count(absent)
+                many = ones(absent)
                 if size > 1 or run >= many:
                     return FLAW
                 # The place is that of the absent one behind `run` others.
@@ -198,7 +204,7 @@ def ac_again(data, scan, of, band, coefficients, masks, table):
                     word, have = word << np.uint64(1), have - 1
                     set_int16(coefficients, 64 * block + leading(place), (2 * positive - 1) << low)
                     mask |= place
-                many = count(passed)
+                many = ones(passed)
                 if many <= have:
                     bits = np.uint64(first_bits(word, many))
                     word, have = word << np.uint64(many), have - many
@@ -207,7 +213,7 @@ def ac_again(data, scan, of, band, coefficients, masks, table):
                 told |= deposit(bits, passed)
             if blank:
                 blank -= 1
-                many = count(old)
+                many = ones(old)
                 word, have, at = refill(word, have, at)
                 if many > have:
                     bits, word, have, at = _many(word, have, at, many)

@@ -13,8 +13,8 @@ from .signature import BYTES
 from .vectors import address
 
 SLACK = 1024
-"""Bytes behind the data of the scans: a block takes at most 63 codes of 31 bits before it is asked
-whether it went too far, and a reader loads 8 bytes ahead."""
+"""Bytes behind the data of the scans: before it is asked whether they went too far, at most 63
+codes of 31 bits are read (a block), or 10 of 27 (an MCU's DC), and a reader loads 8 bytes ahead."""
 
 
 @njit(
@@ -75,6 +75,9 @@ def recode(bits, scans, frame, mcus, bands, coefficients, masks, tables, codes, 
     masks: uint64 (blocks of a band,): zeros, and zeros again after a JPEG without a flaw. tables:
     uint16 (tables, TABLE), of `huffman.read_table`; codes: uint32 (components, 2, 256). out: uint8,
     from `to` on; it is a flaw where it is too small.
+
+    The first scan must be one of DC coefficients: it takes a bit a block at least, so that all of
+    this ends when the data do.
     """
     data, block, table = address(bits), address(coefficients), address(tables)
     writer = np.zeros(WRITER, np.int64)

@@ -16,8 +16,10 @@ FREE = 2  # 64 less their number
 BEFORE = 3  # DC of each component's block before
 WRITER = 7
 
-BLOCK = 64 * 26 // 8 * 2 + 16
-"""Bytes that a block can take: 64 codes of 16 and 10 bits, a zero behind each byte, and a word."""
+BLOCK = 64 * 26 // 8 * 2 + 48
+"""Bytes that a block can take: 64 codes of 16 and 10 bits with a zero behind each byte. And what
+comes behind the last one: a word that waited and is stuffed too, what `poke` stores beyond it, the
+end marker."""
 
 
 @njit(nogil=True)
