@@ -27,6 +27,7 @@ CHECKED = (
     "test_chroma.py",
     "test_distinct.py",
     "test_look.py",
+    "test_recode.py",
     "test_resample.py",
     "test_resize.py",
 )
@@ -92,7 +93,8 @@ def test_kernels_under_numbas_bounds_check(tmp_path):
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed is not None
     assert int(passed[1]) > 200
-    headers, pixels = ("fit", "jpegheader", "jpegscans", "distinct"), ("chroma", "look", "taps")
+    headers = ("fit", "jpegheader", "jpegscans", "huffman", "recode", "distinct")
+    pixels = ("chroma", "look", "taps")
     for kernel in (*headers, *pixels, "resample"):
         compiled = list((tmp_path / "cache").rglob(f"{kernel}.*.nbc"))
         assert compiled, f"{kernel} was not compiled: this proves nothing of it"
