@@ -6,6 +6,9 @@ stay in the L2 cache until the last scan has seen them. And a mask says which co
 block are there, so that no zero is looked at: where a scan refines, libjpeg asks each of 63.
 
 Whatever is in the least doubt is a FLAW, and the JPEG is left to libjpeg-turbo.
+
+recode compiles these functions, like those of huffman and sequential, into its own kernel, and
+numba's cache looks at the text of one file only: after a change here, remove __pycache__.
 """
 
 from __future__ import annotations
@@ -164,6 +167,18 @@ def _many(word, have, at, many):
     return high << np.uint64(rest) | low, word << np.uint64(rest), have - rest, at
 
 
+@njit(nogil=True, forceinline=True)
+def _told(word, have, at, there):
+    """A bit for each coefficient of a mask: those that are told 1, and what follows the bits. At
+    most 17 bits were taken since the last refill: more than the word has are more than 32."""
+    many = ones(there)
+    if many > have:
+        bits, word, have, at = _many(word, have, at, many)
+        return deposit(bits, there), word, have, at
+    bits = np.uint64(first_bits(word, many))
+    return deposit(bits, there), word << np.uint64(many), have - many, at
+
+
 @njit(nogil=True, boundscheck=False)
 def ac_again(data, scan, of, band, coefficients, masks, table):
     """A scan that tells one more bit of some AC coefficients of one component: OK or FLAW.
@@ -204,23 +219,13 @@ def ac_again(data, scan, of, band, coefficients, masks, table):
                     word, have = word << np.uint64(1), have - 1
                     set_int16(coefficients, 64 * block + leading(place), (2 * positive - 1) << low)
                     mask |= place
-                many = ones(passed)
-                if many <= have:
-                    bits = np.uint64(first_bits(word, many))
-                    word, have = word << np.uint64(many), have - many
-                else:
-                    bits, word, have, at = _many(word, have, at, many)
-                told |= deposit(bits, passed)
+                more, word, have, at = _told(word, have, at, passed)
+                told |= more
             if blank:
                 blank -= 1
-                many = ones(old)
                 word, have, at = refill(word, have, at)
-                if many > have:
-                    bits, word, have, at = _many(word, have, at, many)
-                else:
-                    bits = np.uint64(first_bits(word, many))
-                    word, have = word << np.uint64(many), have - many
-                told |= deposit(bits, old)
+                more, word, have, at = _told(word, have, at, old)
+                told |= more
             masks[block] = mask
             while told:
                 k = leading(told)
