@@ -51,54 +51,137 @@ def test_the_short_way_is_open_with_this_pillow():
         assert found[0] == "RGBX"
 
 
-@pytest.mark.parametrize("fault", ["no settings", "other settings", "refused", "encoder error"])
-def test_another_pillow_goes_the_long_way(monkeypatch, fault):
-    expected = saved(rgbx(64, 48), 91, "4:2:0")
-    real = Image.Image.tobytes
+class Watched:
+    """An encoder of Pillow's whose pieces are noted."""
 
-    def tobytes(image, name="raw", *arguments):
-        if fault == "refused":
-            raise TypeError("function takes exactly 15 arguments")
-        if fault == "encoder error":
-            raise RuntimeError("encoder error -8 in tobytes")
-        (settings,) = arguments
-        return real(image, name, (settings[0], 50, *settings[2:]))
+    def __init__(self, encoder, pieces):
+        self._encoder, self._pieces = encoder, pieces
 
-    if fault == "no settings":
-        save = Image.Image.save
+    def encode(self, room):
+        answer = self._encoder.encode(room)
+        self._pieces.append(answer[2])
+        return answer
 
-        def forgetful(image, *arguments, **options):
-            save(image, *arguments, **options)
-            del image.encoderconfig
+    def __getattr__(self, name):
+        return getattr(self._encoder, name)
 
-        monkeypatch.setattr(Image.Image, "save", forgetful)
-    else:
-        monkeypatch.setattr(Image.Image, "tobytes", tobytes)
+
+class Failing(Watched):
+    """One that says that it cannot."""
+
+    def encode(self, room):
+        return 0, -8, b""
+
+
+@pytest.fixture
+def pieces(monkeypatch):
+    """Those of all encoders of a test."""
+    seen = []
+    real = Image.core.jpeg_encoder
+    monkeypatch.setattr(Image.core, "jpeg_encoder", lambda *words: Watched(real(*words), seen))
+    return seen
+
+
+def test_a_photo_comes_in_one_piece(pieces):
+    jpeg = encode(rgbx(576, 416), 95, "4:4:4")
+    assert len(jpeg) > room._LEAST
+    assert pieces[-1] is jpeg
+
+
+def test_more_output_than_room(pieces):
+    """Noise takes more than a byte a pixel."""
+    noise = np.random.default_rng(5).integers(0, 256, (416, 576, 4), np.uint8)
+    assert encoder_settings(100, "4:4:4") is not None
+    pieces.clear()
+    jpeg = encode(noise, 100, "4:4:4")
+    assert len(pieces[0]) > room._LEAST
+    assert len(pieces) > 1
+    assert b"".join(pieces) == jpeg == saved(noise, 100, "4:4:4")
+
+
+@pytest.fixture
+def ours(monkeypatch):
+    """Lets a test put a function in the place of Pillow's encoder for all but `save`; it is given
+    the real one, the mode and the settings."""
     room.encoder_settings.cache_clear()
-    try:
-        assert room.encoder_settings(91, "4:2:0") is None
-        assert encode(rgbx(64, 48), 91, "4:2:0") == expected
-    finally:
-        room.encoder_settings.cache_clear()
+    real = Image.core.jpeg_encoder
+    saving = []
+    save = Image.Image.save
 
+    def watched_save(*arguments, **options):
+        saving.append(1)
+        save(*arguments, **options)
+        saving.pop()
 
-@pytest.mark.parametrize("fault", ["other bytes", "encoder error"])
-def test_a_libjpeg_that_takes_no_rgbx_is_given_rgb(monkeypatch, fault):
-    expected = saved(rgbx(64, 48), 91, "4:2:0")
-    real = Image.Image.tobytes
+    def put(made):
+        def jpeg_encoder(*words):
+            return real(*words) if saving else made(real, *words)
 
-    def tobytes(image, name="raw", *arguments):
-        (settings,) = arguments
-        if settings[0] == "RGBX" and fault == "encoder error":
-            raise RuntimeError("encoder error -8 in tobytes")
-        return real(image, name, settings) + (b"CMYK" if settings[0] == "RGBX" else b"")
+        monkeypatch.setattr(Image.Image, "save", watched_save)
+        monkeypatch.setattr(Image.core, "jpeg_encoder", jpeg_encoder)
 
-    monkeypatch.setattr(Image.Image, "tobytes", tobytes)
+    yield put
     room.encoder_settings.cache_clear()
-    try:
-        found = room.encoder_settings(91, "4:2:0")
-        assert found is not None
-        assert found[0] == "RGB"
-        assert encode(rgbx(64, 48), 91, "4:2:0") == expected
-    finally:
-        room.encoder_settings.cache_clear()
+
+
+def missing(real, *words):
+    raise AttributeError("module has no such function")
+
+
+def refusing(real, mode, layout, *settings):
+    raise TypeError("function takes exactly 15 arguments")
+
+
+def failing(real, mode, layout, *settings):
+    return Failing(real(mode, layout, *settings), [])
+
+
+def of_another_quality(real, mode, layout, quality, *settings):
+    return real(mode, layout, 50, *settings)
+
+
+@pytest.mark.parametrize("fault", [missing, refusing, failing, of_another_quality])
+def test_another_pillow_goes_the_long_way(ours, fault):
+    expected = saved(rgbx(64, 48), 91, "4:2:0")
+    ours(fault)
+    assert room.encoder_settings(91, "4:2:0") is None
+    assert encode(rgbx(64, 48), 91, "4:2:0") == expected
+
+
+def test_a_pillow_that_leaves_no_settings_goes_the_long_way(ours, monkeypatch):
+    expected = saved(rgbx(64, 48), 91, "4:2:0")
+    save = Image.Image.save
+
+    def forgetful(image, *arguments, **options):
+        save(image, *arguments, **options)
+        del image.encoderconfig
+
+    monkeypatch.setattr(Image.Image, "save", forgetful)
+    assert room.encoder_settings(91, "4:2:0") is None
+    assert encode(rgbx(64, 48), 91, "4:2:0") == expected
+
+
+def of_another_quality_from_rgbx(real, mode, layout, quality, *settings):
+    return real(mode, layout, 50 if layout == "RGBX" else quality, *settings)
+
+
+def failing_from_rgbx(real, mode, layout, *settings):
+    encoder = real(mode, layout, *settings)
+    return Failing(encoder, []) if layout == "RGBX" else encoder
+
+
+@pytest.mark.parametrize("fault", [of_another_quality_from_rgbx, failing_from_rgbx])
+def test_a_libjpeg_that_takes_no_rgbx_is_given_rgb(ours, fault):
+    expected = saved(rgbx(64, 48), 91, "4:2:0")
+    ours(fault)
+    found = room.encoder_settings(91, "4:2:0")
+    assert found is not None
+    assert found[0] == "RGB"
+    assert encode(rgbx(64, 48), 91, "4:2:0") == expected
+
+
+def test_an_encoder_that_fails_is_an_error(ours):
+    assert encoder_settings(95, "4:2:0") is not None
+    ours(failing)
+    with pytest.raises(RuntimeError, match="encoder error -8"):
+        encode(rgbx(64, 48), 95, "4:2:0")

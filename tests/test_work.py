@@ -119,7 +119,7 @@ def calls() -> Iterator[Counter]:
 
 
 def test_a_sample_is_decoded_once_and_encoded_once(planned, counted):
-    decoded, encoded = counted(simplejpeg, "decode_jpeg"), counted(Image.Image, "tobytes")
+    decoded, encoded = counted(simplejpeg, "decode_jpeg"), counted(Image.core, "jpeg_encoder")
     others = [
         counted(simplejpeg, name)
         for name in ("decode_jpeg_header", "is_jpeg", "encode_jpeg", "encode_jpeg_yuv_planes")
@@ -243,7 +243,7 @@ def test_a_sample_takes_no_new_memory_but_its_jpeg(jpegs, size):
         tracemalloc.stop()
     target = done.size.width * done.size.height
     assert target > 2 * (16 << 10)  # a copy of one plane would show
-    assert peak <= 2 * len(done.jpeg) + (16 << 10)  # the encoder's pieces, and the whole
+    assert peak <= max(target, 1 << 16) + (16 << 10)  # the room that the encoder is given
 
 
 def test_pixels_lie_where_the_last_ones_lay(jpegs, monkeypatch):
@@ -317,7 +317,7 @@ def test_python_does_little_for_a_sample(planned):
             record = planned.make(number)
         found[record.samples] = counted["all"]
     (less, more) = sorted(found)
-    assert (found[more] - found[less]) / (more - less) < 500
+    assert (found[more] - found[less]) / (more - less) < 400
 
 
 def archive(path: Path) -> Archive:

@@ -1,7 +1,7 @@
 """The header of a JPEG, SOI to SOS, read in place, or piece by piece through a window.
 
-Sources: ITU-T T.81 annex B (markers), JFIF 1.02, CIPA DC-008 (Exif), ICC.1 annex B.4 (chunks), and
-libjpeg-turbo's jdmarker.c and jdapimin.c for what a decoder makes of damage and of colour.
+Sources: ITU-T T.81 annex B (markers), JFIF 1.02, ICC.1 annex B.4 (chunks), and libjpeg-turbo's
+jdmarker.c and jdapimin.c for what a decoder makes of damage and of colour.
 
 tarwalk compiles these functions into its own kernel, and numba's cache looks at the text of one
 file only: after a change here, remove __pycache__.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, types
 
+from .exif import orientation_of
 from .signature import BYTES
 
 # Columns of the result, int64.
@@ -86,49 +87,6 @@ _EXIF = np.frombuffer(b"Exif\0\0", np.uint8)
 _JFIF = np.frombuffer(b"JFIF\0", np.uint8)
 _ADOBE = np.frombuffer(b"Adobe", np.uint8)
 _ICC = np.frombuffer(b"ICC_PROFILE\0", np.uint8)
-
-
-@njit(nogil=True, forceinline=True)
-def _short(data: np.ndarray, at: int, little: bool) -> int:
-    low, high = (at, at + 1) if little else (at + 1, at)
-    return int(np.int64(data[high]) << 8 | np.int64(data[low]))
-
-
-@njit(nogil=True)
-def _orientation(data: np.ndarray, start: int, end: int, have: int) -> int:
-    """Tag 0x0112 of the first IFD of the TIFF structure data[start:end]; 1 where it is unfit.
-
-    Only type SHORT counts, as in browsers and libexif (Pillow takes a LONG too). 0: the answer is
-    behind data[:have].
-    """
-    if end - start < 8:
-        return 1
-    if start + 8 > have:
-        return 0
-    if data[start] != data[start + 1]:
-        return 1
-    little = data[start] == 0x49  # II, else MM
-    if not little and data[start] != 0x4D:
-        return 1
-    if _short(data, start + 2, little) != 42:
-        return 1
-    first, second = _short(data, start + 4, little), _short(data, start + 6, little)
-    offset = (second << 16 | first) if little else (first << 16 | second)
-    if offset > end - start - 2:
-        return 1
-    at = start + offset + 2
-    if at > have:
-        return 0
-    for _ in range(_short(data, start + offset, little)):
-        if at + 12 > end:
-            return 1
-        if at + 12 > have:
-            return 0
-        if _short(data, at, little) == 0x0112:
-            value = _short(data, at + 8, little)
-            return value if _short(data, at + 2, little) == 3 and 1 <= value <= 8 else 1
-        at += 12
-    return 1
 
 
 @njit(nogil=True, forceinline=True)
@@ -291,7 +249,7 @@ def read_on(
                 out[JFIF] = 1
         elif marker == 0xE1:
             if not progress[EXIF] and size >= 6 and _starts(data, payload, _EXIF):
-                orientation = _orientation(data, payload + 6, at + length, have)
+                orientation = orientation_of(data, payload + 6, at + length, have)
                 if orientation == 0:
                     return int(_stop(progress, begun, 2 + length))
                 progress[EXIF], out[ORIENTATION] = 1, orientation
