@@ -172,9 +172,9 @@ def method(record: Record) -> list[str]:
         "## Method",
         "",
         _turns(record),
-        f'- Within a process every {WARM_UP}th image warms up, the others are measured. "ms an '
-        'image" is of the first pass over them, in which every size is new; "sizes met before" is '
-        "of the second. A real source lies between.",
+        f"- Within a process every {WARM_UP}th image by size warms up, the largest first, and the "
+        'others are measured. "ms an image" is of the first pass over them, in which most sizes '
+        'are new; "sizes met before" is of the second. A real source lies between.',
         "- Everyone makes the same bucket, size, crop, quality and chroma, which is checked on "
         "every JPEG. The torch float stage decodes in full, as the stage did that it stands for; "
         "the others use the decoder's shrink where we do, libvips and sharp their own.",

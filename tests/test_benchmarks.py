@@ -21,6 +21,8 @@ sys.path.append(str(ROOT))  # benchmarks are no part of the package
 
 from benchmarks import record, report, summary  # noqa: E402
 from benchmarks.contenders import CONTENDERS, contender  # noqa: E402
+from benchmarks.contenders.__main__ import WARM_UP, parted  # noqa: E402
+from benchmarks.corpus import Plan  # noqa: E402
 from benchmarks.exports import EXPORTS, exporter  # noqa: E402
 from benchmarks.exports.replaced import choose  # noqa: E402
 from benchmarks.figures import ABSENT, Figure, read  # noqa: E402
@@ -72,6 +74,19 @@ def test_lines_have_the_fields(figures: list[Figure]) -> None:
         assert {"python", "simplejpeg"} <= set(timed.versions)
     assert found[contender("ours").NAME, "db"].value > 50
     assert "not built" in found[contender("pillow_simd").NAME, ABSENT].note
+
+
+def test_the_largest_image_warms_up_and_is_not_measured() -> None:
+    def image(number: int) -> tuple[bytes, Plan]:
+        size = 600 + 7 * number % 20, 600
+        return b"", Plan(f"{number}", size, (512, 512), 1.0, size, (0, 0), 1, 95, "4:4:4")
+
+    images = [image(number) for number in range(2 * WARM_UP + 1)]
+    warm_up, rest = parted(images)
+    assert len(warm_up) == 3
+    assert warm_up[0] == max(images, key=lambda one: one[1].source)
+    assert rest == [one for one in images if one not in warm_up]
+    assert parted(images[:1]) == (images[:1], images[:1])
 
 
 def test_the_page_is_made_of_the_figures(figures: list[Figure]) -> None:

@@ -11,7 +11,7 @@ and may have more, which the measurement uses where they are:
     PYTHON                   the interpreter of an environment of its own
     DISTRIBUTIONS            whose versions go into the record
     versions() -> dict       further versions
-    prepare(data, plan)      called before each transcode, outside of the time
+    prepare(data, plan)      called once before each transcode, for all of a turn first, not timed
     seconds() -> float       of the last call, by a clock of its own (a program behind a pipe)
     decode(data, plan) -> X, resize(X, plan) -> Y    the parts, in the contender's own types
     pixels(data, plan)       uint8 RGB (h, w, 3) before JPEG, for the quality

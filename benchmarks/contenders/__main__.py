@@ -6,7 +6,7 @@
 `speed` and `resize` work when they are told to (`turns.py` has the other end): after a warm-up on
 images that are there for nothing else they say how many images there are, and then answer every
 line `start stop` with the seconds of each of these images. In the first pass over the images
-everything that depends on an image's size is new (weights, say), in the second it has been met:
+most of what depends on an image's size is new (weights, say), in the second it has been met:
 real sources lie between. `quality` prints one JSON object and ends.
 """
 
@@ -28,7 +28,10 @@ from ..sof import frame
 from . import contender
 
 WARM_UP = 8
-"""Every so-manyth image is there for the warm-up alone."""
+"""Every so-manyth image by size, the largest first, is there for the warm-up alone. What an image
+takes is then there for all that follow, as after the first minute of a job: 236 photos in order of
+name had our process ask for 110 MB of new pages in the first pass, 2.5 % of its time, and none in
+the second."""
 
 IDENTICAL_DB = 100.0
 """PSNR that counts for pixels without any difference; its own formula gives infinity."""
@@ -58,22 +61,34 @@ def _versions(module: Any) -> dict[str, str]:
 
 def _answer(module: Any, once: Part, images: Images) -> None:
     """Seconds of images, as they are asked for; {seconds: [...], waited: for the core}."""
-    for data, plan in images[::WARM_UP]:
+    prepare = getattr(module, "prepare", None)
+    warm_up, rest = parted(images)
+    for data, plan in warm_up:
+        if prepare:
+            prepare(data, plan)
         once(module, data, plan)
-    rest = [image for number, image in enumerate(images) if number % WARM_UP] or images
     gc.collect()
     _say({"images": len(rest), "versions": _versions(module)})
     for line in sys.stdin:
         start, stop = map(int, line.split())
+        # Before the turn, not before each image: that would leave the image in the caches.
+        for data, plan in rest[start:stop] if prepare else ():
+            prepare(data, plan)
         before = waiting()
         seconds = [once(module, data, plan) for data, plan in rest[start:stop]]
         _say({"seconds": seconds, "waited": waiting() - before})
 
 
+def parted(images: Images) -> tuple[Images, Images]:
+    """Those of the warm-up, the largest first, and those that are measured, in order."""
+    by_size = sorted(images, key=lambda image: -image[1].source[0] * image[1].source[1])
+    warm_up = by_size[::WARM_UP]
+    names = {plan.name for _, plan in warm_up}
+    return warm_up, [image for image in images if image[1].name not in names] or images
+
+
 def speed(module: Any, data: bytes, plan: Plan) -> float:
     """Seconds of the whole job."""
-    if hasattr(module, "prepare"):
-        module.prepare(data, plan)
     start = time.perf_counter()
     jpeg = module.transcode(data, plan)
     seconds = time.perf_counter() - start
