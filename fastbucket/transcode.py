@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple
 
-import numpy as np
-
 from .buckets import Bucket
 from .catalogue import KIND, KINDS, Source
 from .crop import CROPS
@@ -18,9 +16,9 @@ from .decode import SHRINKS, Decoder, Pixels
 from .encode import encode
 from .errors import SampleError
 from .format import sample_key
-from .geometry import Size, cover
+from .geometry import Cover, Size, cover
 from .kernels.chroma import chroma_loss
-from .kernels.fit import fit_bases, targets
+from .kernels.fit import fit_image, targets
 from .look import Look, look
 from .orientation import stored_window, upright
 from .recipe import Recipe
@@ -62,7 +60,6 @@ class Transcoder:
         self._decoder = Decoder(recipe)
         self._resizer = Resizer()
         self._targets = [targets(family) for family in self._ladder]
-        self._width, self._height = np.empty(1, np.int32), np.empty(1, np.int32)
 
     def transcode(self, data: bytes | memoryview, image_id: str) -> Transcoded:
         """Transcode one image file held in memory; of several bases for the largest that it fits.
@@ -135,13 +132,14 @@ class Transcoder:
             copied = self._passthrough(data, source, buckets[-1])
             if copied is not None:
                 return [copied]
-        scale = cover(source.size, buckets[-1].target).scale
-        shrink = self._decoder.shrink(source.kind, scale, source.stored)
+        covered = cover(source.size, buckets[-1].target)
+        shrink = self._decoder.shrink(source.kind, covered.scale, source.stored)
         pixels = self._decoder.decode(data, source.kind, source.profile, source.stored, shrink)
         self._stopwatch.lap("decode")
-        done = [self._finish(pixels, source, buckets[-1], key)]
+        done = [self._finish(pixels, source, buckets[-1], covered, key)]
         for bucket in reversed(buckets[:-1]):
-            done.append(self._finish(pixels, source, bucket, key, done[0].look))
+            covered = cover(source.size, bucket.target)
+            done.append(self._finish(pixels, source, bucket, covered, key, done[0].look))
         return done[::-1]
 
     def _finish(
@@ -149,11 +147,12 @@ class Transcoder:
         pixels: Pixels,
         source: Source,
         bucket: Bucket,
+        covered: Cover,
         key: str,
         looks: Look | None = None,
     ) -> Transcoded:
         """From the decoded image to the JPEG of one bucket. looks: where it is known already."""
-        scale, resized = cover(source.size, bucket.target)
+        scale, resized = covered
         room = Size(resized.width - bucket.target.width, resized.height - bucket.target.height)
         crop = self._crop(room, key, self.recipe.allowed_corners, self.recipe.jitter)
         at, stored_resized, stored_target = stored_window(
@@ -229,25 +228,23 @@ class Transcoder:
 
     def _fit(self, size: Size) -> list[Bucket]:
         recipe = self.recipe
-        self._width[0], self._height[0] = size
-        index, level = fit_bases(
-            self._width,
-            self._height,
+        index, level = fit_image(
+            size,
             self._targets,
             recipe.choice,
             recipe.too_small_policy == "next_bucket",
             recipe.next_bucket_max_crop,
         )
-        if index[0] < 0:
+        if index < 0:
             raise SampleError(
                 "no_bucket",
                 f"{size.width}x{size.height}: the family has no bucket of this orientation",
             )
-        found = [family[index[0]] for family in self._ladder]
-        if not level[0]:
+        found = [family[index] for family in self._ladder]
+        if not level:
             raise SampleError(
                 "too_small",
                 f"{size.width}x{size.height} would need upsampling to "
                 f"{found[0].target.width}x{found[0].target.height}",
             )
-        return found[: level[0]]
+        return found[:level]

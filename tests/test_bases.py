@@ -31,7 +31,7 @@ from fastbucket.draw import draw
 from fastbucket.drawn_source import photo_jpeg
 from fastbucket.format import FORMAT, FORMAT_V2, at_smaller_bases
 from fastbucket.geometry import Size
-from fastbucket.kernels.fit import fit_bases, targets
+from fastbucket.kernels.fit import fit_bases, fit_image, targets
 from fastbucket.overview import page
 from fastbucket.overview.facts import meta_facts
 from fastbucket.progress import Silent
@@ -230,20 +230,31 @@ def test_choice_agrees_with_the_verification(choice, policy):
     found = fit_bases(
         sizes[:, 0].copy(), sizes[:, 1].copy(), families, choice, policy == "next_bucket", 0.3
     )
-    prepared = fit_bases(
-        sizes[:, 0].copy(), sizes[:, 1].copy(), [targets(family) for family in families], choice,
-        policy == "next_bucket", 0.3,
-    )  # fmt: skip
-    assert all(np.array_equal(one, other) for one, other in zip(found, prepared, strict=True))
     placement = Placement(recipe)
     levels = set()
     indices, levels_found = (column.tolist() for column in found)
+    prepared = [targets(family) for family in families]
     for (width, height), index, level in zip(sizes.tolist(), indices, levels_found, strict=True):
-        assert placement.chosen(Size(width, height)) == tuple(
-            family[index] for family in families[:level]
-        )
+        size = Size(width, height)
+        assert fit_image(size, prepared, choice, policy == "next_bucket", 0.3) == (index, level)
+        assert placement.chosen(size) == tuple(family[index] for family in families[:level])
         levels.add(level)
     assert levels == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize("policy", ["drop", "next_bucket"])
+def test_one_image_is_fitted_as_columns_are(choice, policy):
+    """At one base, where rules of the next bucket differ; sizes of zero have no bucket."""
+    families = Recipe(base_resolution=256).ladder()
+    sizes = np.random.default_rng(1).integers(0, 900, (1500, 2)).astype(np.int32)
+    sizes[:3] = (0, 0), (0, 500), (500, 0)
+    words = choice, policy == "next_bucket", 0.2
+    found = fit_bases(sizes[:, 0].copy(), sizes[:, 1].copy(), families, *words)
+    prepared = [targets(family) for family in families]
+    rows = zip(*(column.tolist() for column in found), strict=True)
+    assert [fit_image(Size(*size), prepared, *words) for size in sizes.tolist()] == list(rows)
+    assert set(found[1].tolist()) == {0, 1}
 
 
 def test_next_bucket_is_tried_where_no_base_is_fit():

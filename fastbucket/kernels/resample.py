@@ -53,6 +53,7 @@ over the sizes of 236 photos, in turn:
 | vertical: products with weights of zero left out, at both ends           | 1.00         |      |
 | vertical: four target rows, products with weights of zero jumped over:   | 0.98 to 0.99 |      |
 | has no registers without AVX-512                                         |              |      |
+| from the last rows to the first, which the decoder has left in the L2    | 1.00 to 1.02 |      |
 
 A source of RGB instead of RGBX: 1.02 to 1.17 of the time (two `vpermt2b` a pair of rows; 1.15 to
 1.35 with `vpexpandb`; 640x480 to 2304x1536), and the decoder is no faster with it (0.99 to 1.02).
