@@ -97,17 +97,29 @@ def versions(distributions: Iterable[str] = ()) -> dict[str, str]:
     return found
 
 
+WRITTEN = ("docs/performance.jsonl", "docs/performance.md", "README.md")
+"""What a run of all benchmarks writes itself, from its first program on."""
+
+
 @lru_cache(1)
-def commit() -> str:
-    """What the repository stands at, with -dirty where files differ from it; "" if unknown."""
-    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+def commit(folder: Path = Path(__file__).parent) -> str:
+    """What the repository around a folder stands at, "" if unknown; with -dirty where files differ
+    from it, other than WRITTEN."""
+    others = [":/", *(f":(top,exclude){name}" for name in WRITTEN)]
     try:
-        done = subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
-        )
+        head = _git(folder, "rev-parse", "--short", "HEAD").stdout.strip()
+        clean = _git(folder, "diff", "--quiet", "HEAD", "--", *others, failing=1).returncode == 0
     except (OSError, subprocess.CalledProcessError):
         return ""
-    return done.stdout.strip()
+    return head if clean else f"{head}-dirty"
+
+
+def _git(folder: Path, *words: str, failing: int = 0) -> subprocess.CompletedProcess[str]:
+    """Raises CalledProcessError for exit codes above `failing`."""
+    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True)
+    if done.returncode > failing:
+        done.check_returncode()
+    return done
 
 
 @lru_cache(1)

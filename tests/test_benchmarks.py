@@ -25,7 +25,7 @@ from benchmarks.contenders.__main__ import WARM_UP, parted  # noqa: E402
 from benchmarks.corpus import Plan  # noqa: E402
 from benchmarks.exports import EXPORTS, exporter  # noqa: E402
 from benchmarks.exports.replaced import choose  # noqa: E402
-from benchmarks.figures import ABSENT, Figure, read  # noqa: E402
+from benchmarks.figures import ABSENT, WRITTEN, Figure, commit, read  # noqa: E402
 from benchmarks.sof import frame  # noqa: E402
 from benchmarks.targets import TARGETS, Target  # noqa: E402
 
@@ -87,6 +87,31 @@ def test_the_largest_image_warms_up_and_is_not_measured() -> None:
     assert warm_up[0] == max(images, key=lambda one: one[1].source)
     assert rest == [one for one in images if one not in warm_up]
     assert parted(images[:1]) == (images[:1], images[:1])
+
+
+def test_only_what_a_run_writes_itself_leaves_its_commit_clean(tmp_path: Path) -> None:
+    def git(*words: str) -> str:
+        name = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+        return subprocess.run(
+            ["git", *name, *words], cwd=tmp_path, check=True, stdout=subprocess.PIPE, text=True
+        ).stdout.strip()
+
+    assert commit(tmp_path / "nowhere") == ""
+    git("init", "-q")
+    for name in ("code.py", *WRITTEN, "benchmarks/x.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("1")
+    git("add", ".")
+    git("commit", "-q", "-m", "all")
+    head = git("rev-parse", "--short", "HEAD")
+    found = []
+    for changed in ((), WRITTEN, ("code.py",)):
+        for name in changed:
+            (tmp_path / name).write_text("2")
+        commit.cache_clear()
+        found.append(commit(tmp_path / "benchmarks"))
+    commit.cache_clear()
+    assert found == [head, head, f"{head}-dirty"]
 
 
 def test_the_page_is_made_of_the_figures(figures: list[Figure]) -> None:
