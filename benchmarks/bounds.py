@@ -59,8 +59,8 @@ def resize(bench: str) -> Bound:
         if not (first and again):
             return "its parts were not measured"
         return (
-            f"{number(first)} ms where a size is new, {number(again)} ms where its weights are "
-            f"known; there the ratio is {times(ratio)}"
+            f"{number(first)} ms where most sizes are new, {number(again)} ms where their weights "
+            f"are known; there the ratio is {times(ratio)}"
         )
 
     return words

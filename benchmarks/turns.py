@@ -21,8 +21,8 @@ TURN = 12
 
 
 class Passes(NamedTuple):
-    """One contender's round. ms: mean of an image where its size is new; ms_again: where it has
-    been met. waited: share of the time in which the process was ready and had no core."""
+    """One contender's round. ms: mean of an image where most sizes are new; ms_again: where all
+    have been met. waited: share of the time in which the process was ready and had no core."""
 
     ms: float
     ms_again: float

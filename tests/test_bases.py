@@ -242,11 +242,12 @@ def test_choice_agrees_with_the_verification(choice, policy):
     assert levels == {0, 1, 2, 3}
 
 
+@pytest.mark.parametrize("bases", [(256,), (256, 512)])
 @pytest.mark.parametrize("choice", CHOICES)
 @pytest.mark.parametrize("policy", ["drop", "next_bucket"])
-def test_one_image_is_fitted_as_columns_are(choice, policy):
-    """At one base, where rules of the next bucket differ; sizes of zero have no bucket."""
-    families = Recipe(base_resolution=256).ladder()
+def test_one_image_is_fitted_as_columns_are(bases, choice, policy):
+    """Where rules of the next bucket differ; sizes of zero have no bucket."""
+    families = ladder(protos("sdxl", Shape()), bases, 32)
     sizes = np.random.default_rng(1).integers(0, 900, (1500, 2)).astype(np.int32)
     sizes[:3] = (0, 0), (0, 500), (500, 0)
     words = choice, policy == "next_bucket", 0.2
@@ -254,7 +255,8 @@ def test_one_image_is_fitted_as_columns_are(choice, policy):
     prepared = [targets(family) for family in families]
     rows = zip(*(column.tolist() for column in found), strict=True)
     assert [fit_image(Size(*size), prepared, *words) for size in sizes.tolist()] == list(rows)
-    assert set(found[1].tolist()) == {0, 1}
+    assert set(found[1].tolist()) == set(range(len(bases) + 1))
+    assert -1 in found[0]
 
 
 def test_next_bucket_is_tried_where_no_base_is_fit():

@@ -89,14 +89,20 @@ def test_the_largest_image_warms_up_and_is_not_measured() -> None:
     assert parted(images[:1]) == (images[:1], images[:1])
 
 
-def test_only_what_a_run_writes_itself_leaves_its_commit_clean(tmp_path: Path) -> None:
+def test_only_what_a_run_writes_itself_leaves_its_commit_clean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)  # of a hook, say: of another repository
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+
     def git(*words: str) -> str:
-        name = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+        name = ["-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=0"]
         return subprocess.run(
             ["git", *name, *words], cwd=tmp_path, check=True, stdout=subprocess.PIPE, text=True
         ).stdout.strip()
 
-    assert commit(tmp_path / "nowhere") == ""
+    assert commit(tmp_path) == commit(tmp_path / "nowhere") == ""
     git("init", "-q")
     for name in ("code.py", *WRITTEN, "benchmarks/x.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -61,7 +61,7 @@ def _versions(module: Any) -> dict[str, str]:
 
 def _answer(module: Any, once: Part, images: Images) -> None:
     """Seconds of images, as they are asked for; {seconds: [...], waited: for the core}."""
-    prepare = getattr(module, "prepare", None)
+    prepare = getattr(module, "prepare", None) if once is speed else None
     warm_up, rest = parted(images)
     for data, plan in warm_up:
         if prepare:

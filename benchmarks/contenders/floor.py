@@ -3,7 +3,8 @@
 No design that leaves both to libjpeg-turbo can be faster; ours recodes progressive JPEGs before it
 decodes them. The finished target that is encoded was made outside of the time: the crop of an
 unresized image would be smoother, and cheaper to encode. The targets of a turn are made before its
-first image, so they lie in no cache; the sources do, as our whole way was gone with them.
+first image, so they lie in no core's own cache; the sources may, as our whole way was gone with
+them.
 """
 
 from __future__ import annotations

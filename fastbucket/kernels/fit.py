@@ -1,4 +1,4 @@
-"""Bucket fit for whole columns: the choice rules of `buckets`, compiled."""
+"""Bucket fit, for whole columns or one image: the choice rules of `buckets`, compiled."""
 
 from __future__ import annotations
 

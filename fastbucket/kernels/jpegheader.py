@@ -267,9 +267,10 @@ def read_on(
 def jpeg_header(data: np.ndarray, start: int, end: int, out: np.ndarray) -> int:
     """Reads the header of the JPEG data[start:end]; OK or the code of an error (see ERRORS).
 
-    data: uint8 (n,); start, end: bytes, 0 <= start <= end <= n; out: int64 (FIELDS,), filled with
-    what was found up to an error. Looks at no byte behind the first SOS segment, nor outside
-    data[start:end]. Fill bytes and garbage between segments are skipped as libjpeg skips them.
+    data: uint8 (n,); start, end: bytes, 0 <= start <= end <= n; out: int64 (FIELDS or more,),
+    filled with what was found up to an error. Looks at no byte behind the first SOS segment, nor
+    outside data[start:end]. Fill bytes and garbage between segments are skipped as libjpeg skips
+    them.
     """
     progress = np.empty(PROGRESS, np.int64)
     begin(out, progress)
