@@ -140,6 +140,23 @@ def load(typingctx, where, bits, lanes):
     return vector(types.int64, bits, lanes), codegen
 
 
+@intrinsic
+def fetch(typingctx, where):
+    """Ask for the cache line at an address, which may be anywhere, into the L2; waits for nothing.
+
+    Not into the L1, from where it would drive out what is being worked on.
+    """
+
+    def codegen(context, b, sig, args):
+        at = b.inttoptr(args[0], ir.IntType(8).as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [at.type, I32, I32, I32])
+        prefetch = b.module.declare_intrinsic("llvm.prefetch", [at.type], kind)
+        b.call(prefetch, [at, I32(0), I32(2), I32(1)])  # to read, the second nearest, data
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
 @intrinsic(prefer_literal=True)
 def fill(typingctx, value, lanes):
     """`lanes` (a constant) times an int32."""
