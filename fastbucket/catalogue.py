@@ -94,7 +94,8 @@ class Archive:
 class Source(NamedTuple):
     """What the header of an image said; the codes are those of the columns.
 
-    stored: size in pixels before EXIF orientation.
+    stored: size in pixels before EXIF orientation. progressive: False only where it is known not
+    to be.
     """
 
     kind: int
@@ -102,6 +103,7 @@ class Source(NamedTuple):
     chroma: int
     stored: Size
     orientation: int
+    progressive: bool = True
 
     @property
     def size(self) -> Size:

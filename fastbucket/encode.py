@@ -77,18 +77,18 @@ def _encoded(rgbx: np.ndarray, settings: tuple[Any, ...]) -> bytes:
     pixels = core.map_buffer(rgbx, (width, height), "raw", 0, ("RGBX", 0, 1))
     encoder = core.jpeg_encoder("RGBX", *settings)
     room = max(width * height, _LEAST)  # that of nearly every JPEG: 0.4 bytes a pixel on average
-    pieces = []
     try:
         encoder.setimage(pixels, (0, 0, width, height))
-        done = 0
+        _, done, jpeg = encoder.encode(room)
         while not done:
             _, done, piece = encoder.encode(room)
-            pieces.append(piece)
+            jpeg += piece
         if done < 0:
             raise RuntimeError(f"encoder error {done}")
     finally:
         encoder.cleanup()
-    return b"".join(pieces)  # of one piece: itself
+    whole: bytes = jpeg
+    return whole
 
 
 def _image(rgbx: np.ndarray) -> Image.Image:

@@ -33,7 +33,7 @@ DECISIONS = "decisions.arrow"
 _ROW_COLUMNS = (
     "key", "suffix", "image_offset", "image_size", "text_offset", "text_size", "json_offset",
     "json_size", "class_offset", "class_size", "width", "height", "orientation", "kind", "chroma",
-    "profile",
+    "profile", "progressive",
 )  # fmt: skip
 """Columns of the catalogue that an export needs of a kept sample."""
 

@@ -86,6 +86,7 @@ class SampleMaker:
             row["chroma"],
             Size(row["width"], row["height"]),
             row["orientation"],
+            bool(row["progressive"]),
         )
         data = self._read(row, "image", into)
         self._stopwatch.lap("read")

@@ -134,7 +134,8 @@ class Transcoder:
                 return [copied]
         covered = cover(source.size, buckets[-1].target)
         shrink = self._decoder.shrink(source.kind, covered.scale, source.stored)
-        pixels = self._decoder.decode(data, source.kind, source.profile, source.stored, shrink)
+        kind, profile, _, stored, _, progressive = source
+        pixels = self._decoder.decode(data, kind, profile, stored, shrink, progressive)
         self._stopwatch.lap("decode")
         done = [self._finish(pixels, source, buckets[-1], covered, key)]
         for bucket in reversed(buckets[:-1]):

@@ -13,6 +13,8 @@ a decision that may differ on another machine.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -73,10 +75,17 @@ class Decoder:
         return 1
 
     def decode(
-        self, data: bytes | memoryview, kind: int, profile: int, stored: Size, shrink: int = 1
+        self,
+        data: bytes | memoryview,
+        kind: int,
+        profile: int,
+        stored: Size,
+        shrink: int = 1,
+        progressive: bool = True,
     ) -> Pixels:
         """Decode an image whose header said `kind`, `profile` and the size `stored`.
 
+        progressive: False where the header is known to say that it is not; see `turbo`.
         Raises SampleError("undecodable") where the file is cut short, damaged, or not of the size
         that its header promised; where it has too many scans; or where decoding it would take more
         memory than `limits` grants.
@@ -85,7 +94,11 @@ class Decoder:
         self._make_room(data, kind, stored, shrink)
         convert = self._recipe.icc == "srgb" and PROFILES[profile] == "other"
         by_turbo = kind == KIND["jpeg"] and self._recipe.decoder != "vips" and not convert
-        read = self._turbo.decode if by_turbo else vips.decoder(kind, convert)
+        read: Callable[[bytes | memoryview, Size, int], np.ndarray]
+        if by_turbo:
+            read = partial(self._turbo.decode, progressive=progressive)
+        else:
+            read = vips.decoder(kind, convert)
         mended = None
         try:
             if is_jpeg and not by_turbo:

@@ -42,9 +42,6 @@ KEPT = 32 << 20
 """Bytes of the largest buffer that is kept for the images to come: 8 megapixels."""
 
 
-_PROGRESSIVE = 0xC2  # SOF2
-
-
 class Turbo:
     """A decoder with a buffer that grows to the largest image it has met, up to KEPT."""
 
@@ -53,9 +50,12 @@ class Turbo:
         self._head = np.zeros(jpeg.FIELDS, np.int64)
         self._recoder: Recoder | None = None
 
-    def decode(self, data: bytes | memoryview, stored: Size, shrink: int) -> np.ndarray:
+    def decode(
+        self, data: bytes | memoryview, stored: Size, shrink: int, progressive: bool = True
+    ) -> np.ndarray:
         """RGBX uint8 (h, w, 4) of a JPEG, valid until the next call.
 
+        progressive: False spares the look at the header that tells; the pixels are the same.
         Strict: the first warning of the decoder is an error, so nothing is ever half grey.
         """
         width, height = -(-stored.width // shrink), -(-stored.height // shrink)
@@ -64,7 +64,7 @@ class Turbo:
             buffer = aligned(width * height * 4)
             if buffer.size <= KEPT:
                 self._buffer = buffer
-        recoded = self._recoded(data)
+        recoded = self._recoded(data) if progressive else None
         try:
             pixels: np.ndarray = simplejpeg.decode_jpeg(
                 data if recoded is None else recoded,
@@ -84,7 +84,7 @@ class Turbo:
         """A progressive JPEG as a sequential one, where that is sure to have the same pixels."""
         view = np.frombuffer(data, np.uint8)
         code = jpeg.jpeg_header(view, 0, len(view), self._head)
-        if code != jpeg.OK or self._head[jpeg.SOF] != _PROGRESSIVE or not self._head[jpeg.PLAIN]:
+        if code != jpeg.OK or self._head[jpeg.SOF] != jpeg.SOF2 or not self._head[jpeg.PLAIN]:
             return None
         if self._recoder is None:  # its kernels are loaded for the first that needs them
             from .recode import Recoder

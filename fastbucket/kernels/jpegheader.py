@@ -33,6 +33,8 @@ ICC_CHUNKS = 13
 HEADER_SIZE = 14  # bytes before the first scan's marker
 FIELDS = 15
 
+SOF2 = 0xC2  # in column SOF: progressive, Huffman
+
 # How far the reading has come, int64.
 AT = 0  # bytes from the start of the JPEG: nothing before is needed any more
 NEEDED = 1  # bytes from AT on without which it does not go on

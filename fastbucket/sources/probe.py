@@ -182,6 +182,7 @@ def probe(data: bytes | memoryview) -> Source:
             known[jpeg.CHROMA],
             Size(known[jpeg.WIDTH], known[jpeg.HEIGHT]),
             known[jpeg.ORIENTATION],
+            known[jpeg.SOF] == jpeg.SOF2,
         )
     head[jpeg.FIELDS] = code
     row = np.full(walk.COLUMNS, -1, np.int64)
