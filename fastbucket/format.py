@@ -7,7 +7,9 @@ prose.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from importlib import import_module
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -193,9 +195,23 @@ def image_id(archive: str, member_key: str) -> str:
     return f"{archive}/{member_key}" if archive else member_key
 
 
+def _short_sha256() -> Callable[[bytes], Any]:
+    """SHA-256 for a few bytes: CPython's own, which takes 3 us between two images where OpenSSL,
+    which sets up its contexts first, takes 12. hashlib's where this Python has no such module."""
+    for name in ("_sha2", "_sha256"):  # from 3.12 on, and before
+        with suppress(ImportError, AttributeError):
+            found: Callable[[bytes], Any] = import_module(name).sha256
+            return found
+    return hashlib.sha256
+
+
+_sha256 = _short_sha256()
+
+
 def sample_key(image_id: str) -> str:
     """The key of a sample: the 64 hex digits of SHA-256 of its UTF-8 image_id."""
-    return hashlib.sha256(image_id.encode()).hexdigest()
+    digits: str = _sha256(image_id.encode()).hexdigest()
+    return digits
 
 
 def bases(manifest: Mapping[str, Any]) -> list[int]:

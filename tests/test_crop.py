@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
+import sys
 from collections import Counter
 
 import pytest
 import reference
 
+from fastbucket import format
 from fastbucket.crop import CROPS
 from fastbucket.geometry import Size
 
@@ -17,6 +20,16 @@ ALLOWED = [(2, 3), (0,), (1,), (2,), (3,), (0, 1, 2, 3), (3, 0)]
 
 def keys(n: int) -> list[str]:
     return [reference.key(f"archive/{number}") for number in range(n)]
+
+
+@pytest.mark.parametrize("absent", [(), ("_sha2",), ("_sha256",), ("_sha2", "_sha256")])
+def test_a_key_is_sha_256_whichever_module_computes_it(monkeypatch, absent):
+    for name in absent:
+        monkeypatch.setitem(sys.modules, name, None)  # its import fails
+    monkeypatch.setattr(format, "_sha256", format._short_sha256())
+    for name in ("", "a", "archive/one", "ä/ß" * 40, "\U0001f4f7", "x" * 5000):
+        assert format.sample_key(name) == hashlib.sha256(name.encode()).hexdigest()
+    assert [format.sample_key(f"archive/{n}") for n in range(9)] == keys(9)
 
 
 @pytest.mark.parametrize("strategy", CROPS)

@@ -15,6 +15,9 @@ least and median of 150): 30 us of 2,370 and 84 of 6,100 that the sample took, 1
 | every fourth row read, and nothing done with it                    | 4         | 20     |
 | every fourth row                                                   | 70        | 91     |
 
+Later, as shares of this, between a decode and an encode: cells summed one by one 1.11; luma as
+bytes 1.2; the row after the next fetched meanwhile 1.0.
+
 Hashes from all rows are hardly nearer between copies: a bit at most, in 9 of 10.
 """
 
@@ -80,6 +83,7 @@ def _pass(pixels, cells, counts):
     along = PIXELS if width >= SPARSE else 1
     line = np.empty(width, np.int32)
     columns = np.empty(width, np.int32)
+    running = np.zeros(width + 1, np.int64)
     edges, lines = np.int64(0), np.int64(0)
     for row in range(CELLS):
         top = row * height // CELLS
@@ -111,13 +115,16 @@ def _pass(pixels, cells, counts):
                 counts[256 + (line[x] & 255)] += np.int32(1)
             rows += 1
         lines += rows
+        # Differences of running sums: a vectorised sum of each of 256 short stretches takes longer.
+        total = np.int64(0)
+        for x in range(width):
+            total += columns[x]
+            running[x + 1] = total
         for column in range(CELLS):
             left = column * width // CELLS
             right = max((column + 1) * width // CELLS, left + 1)
-            total = np.int32(0)
-            for x in range(left, right):
-                total += columns[x]
-            cells[row, column] = (np.int64(total) << _CELL_BITS) // (rows * (right - left))
+            total = running[right] - running[left]
+            cells[row, column] = (total << _CELL_BITS) // (rows * (right - left))
     return THOUSAND * edges // max(lines * (width - 1), 1)
 
 
