@@ -77,6 +77,7 @@ def _encoded(rgbx: np.ndarray, settings: tuple[Any, ...]) -> bytes:
     pixels = core.map_buffer(rgbx, (width, height), "raw", 0, ("RGBX", 0, 1))
     encoder = core.jpeg_encoder("RGBX", *settings)
     room = max(width * height, _LEAST)  # that of nearly every JPEG: 0.4 bytes a pixel on average
+    jpeg: bytes
     try:
         encoder.setimage(pixels, (0, 0, width, height))
         _, done, jpeg = encoder.encode(room)
@@ -87,8 +88,7 @@ def _encoded(rgbx: np.ndarray, settings: tuple[Any, ...]) -> bytes:
             raise RuntimeError(f"encoder error {done}")
     finally:
         encoder.cleanup()
-    whole: bytes = jpeg
-    return whole
+    return jpeg
 
 
 def _image(rgbx: np.ndarray) -> Image.Image:

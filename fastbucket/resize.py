@@ -12,7 +12,7 @@ from .kernels import resample, taps
 
 _CACHED = 256
 """Windows whose weights are kept. 12 KB each at a factor of 1; 260 KB at 16, without
-shrink-on-load."""
+shrink-on-load. A size has a window for each of its crops: two where a corner is chosen."""
 
 weights = lru_cache(maxsize=_CACHED)(taps.window)
 """`taps.window`, once a (size, size, crop)."""
@@ -53,8 +53,9 @@ class Resizer:
             target.width,
         )
         line, past = resample.room(width, height, *made[3:5])
-        if self._scratch.size < (8 + past) * line:
-            self._scratch = aligned((8 + past) * line)
+        needed = (8 + past) * line
+        if self._scratch.size < needed:
+            self._scratch = aligned(needed)
         out, window = self._windows.get(target) or self._window(target)
         resample.resample(pixels, *made, self._scratch, out)
         return window if window.flags.c_contiguous else np.ascontiguousarray(window)

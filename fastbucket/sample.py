@@ -86,7 +86,7 @@ class SampleMaker:
             row["chroma"],
             Size(row["width"], row["height"]),
             row["orientation"],
-            bool(row["progressive"]),
+            bool(row.get("progressive", True)),  # a plan of an earlier build says nothing of it
         )
         data = self._read(row, "image", into)
         self._stopwatch.lap("read")

@@ -134,8 +134,9 @@ class Transcoder:
                 return [copied]
         covered = cover(source.size, buckets[-1].target)
         shrink = self._decoder.shrink(source.kind, covered.scale, source.stored)
-        kind, profile, _, stored, _, progressive = source
-        pixels = self._decoder.decode(data, kind, profile, stored, shrink, progressive)
+        pixels = self._decoder.decode(
+            data, source.kind, source.profile, source.stored, shrink, source.progressive
+        )
         self._stopwatch.lap("decode")
         done = [self._finish(pixels, source, buckets[-1], covered, key)]
         for bucket in reversed(buckets[:-1]):
@@ -200,7 +201,9 @@ class Transcoder:
         """
         if source.kind != KIND["jpeg"]:
             return None
-        pixels = self._decoder.decode(data, source.kind, 0, source.stored, SHRINKS[0])
+        pixels = self._decoder.decode(
+            data, source.kind, 0, source.stored, SHRINKS[0], source.progressive
+        )
         self._stopwatch.lap("decode")
         if pixels.mended:
             self._refuse("a JPEG with flaws, which its copy would have too")

@@ -6,6 +6,7 @@ import hashlib
 import random
 import sys
 from collections import Counter
+from importlib.util import find_spec
 
 import pytest
 import reference
@@ -16,6 +17,8 @@ from fastbucket.geometry import Size
 
 ROOMS = [Size(0, 0), Size(0, 16), Size(7, 0), Size(1, 1), Size(40, 3), Size(3, 900)]
 ALLOWED = [(2, 3), (0,), (1,), (2,), (3,), (0, 1, 2, 3), (3, 0)]
+OWN = {name for name in ("_sha2", "_sha256") if find_spec(name)}
+"""The modules that this Python has for SHA-256 beside hashlib: of CPython one of the two."""
 
 
 def keys(n: int) -> list[str]:
@@ -27,6 +30,7 @@ def test_a_key_is_sha_256_whichever_module_computes_it(monkeypatch, absent):
     for name in absent:
         monkeypatch.setitem(sys.modules, name, None)  # its import fails
     monkeypatch.setattr(format, "_sha256", format._short_sha256())
+    assert (format._sha256 is hashlib.sha256) == (not OWN - set(absent))
     for name in ("", "a", "archive/one", "ä/ß" * 40, "\U0001f4f7", "x" * 5000):
         assert format.sample_key(name) == hashlib.sha256(name.encode()).hexdigest()
     assert [format.sample_key(f"archive/{n}") for n in range(9)] == keys(9)

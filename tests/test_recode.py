@@ -18,7 +18,9 @@ from conftest import shared_folder
 from PIL import Image
 
 from fastbucket.decode.recode import Recoder
+from fastbucket.decode.turbo import Turbo
 from fastbucket.draw import draw
+from fastbucket.geometry import Size
 
 SCALES = (1, 2, 4, 8)
 
@@ -308,3 +310,15 @@ def test_the_same_on_every_cpu(tmp_path):
     generic = _digest(tmp_path / "2", {"NUMBA_CPU_NAME": "generic"}).split()
     assert generic[0] == "True"
     assert native[1] == generic[1]
+
+
+@pytest.mark.parametrize("scans", [False, True])
+def test_the_pixels_are_the_same_whatever_is_said_of_the_scans(scans):
+    """A file may have changed since its header was read."""
+    file = io.BytesIO()
+    Image.fromarray(draw(333, 217, 7)).save(file, "JPEG", quality=90, progressive=scans)
+    for shrink in SCALES:
+        told, untold = (
+            Turbo().decode(file.getvalue(), Size(333, 217), shrink, said) for said in (False, True)
+        )
+        assert np.array_equal(told, untold)

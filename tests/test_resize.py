@@ -144,6 +144,7 @@ def test_the_kernel_refuses_whatever_leads_out_of_its_arrays(monkeypatch):
     for bad in (
         {"left": -1},
         {"left": 101},
+        {"left": 3 << 60},  # times 4 it is negative
         {"read": -1},
         {"read": 0},
         {"read": 1 << 62},

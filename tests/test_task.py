@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from exported import write_tar
 from shardtasks import Planned, Unheard
@@ -14,6 +15,7 @@ from fastbucket.draw import draw
 from fastbucket.drawn_source import photo_jpeg
 from fastbucket.engines import worker
 from fastbucket.errors import SampleError
+from fastbucket.format import STATE
 from fastbucket.progress import GOING_ON
 from fastbucket.records import Record
 from fastbucket.sample import Given
@@ -213,3 +215,16 @@ def test_what_is_dropped_holds_nothing(source, tmp_path):
     finally:
         gc.enable()
     assert not images
+
+
+def test_a_plan_of_an_earlier_build_is_carried_out(source, tmp_path, alone):
+    """It has no column `progressive`: a later job of an array takes the plan that is there."""
+    planned = Planned([source], tmp_path / "out", RECIPE)
+    path = planned.out / STATE / "plan.arrow"
+    with pa.OSFile(str(path)) as file:
+        table = pa.ipc.open_file(file).read_all().drop_columns(["progressive"])
+    path.unlink()  # it is mapped
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as out:
+        out.write_table(table)
+    planned.task = task.ShardTask(planned.setup)
+    assert planned.make(0).sha256 == alone[1].sha256

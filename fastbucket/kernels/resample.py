@@ -163,8 +163,8 @@ def _within(source, row_first, row_pairs, row_weights, left, read, first, weight
     fine &= len(row_first) == len(row_pairs) == len(row_weights)
     fine &= target.shape[0] == 2 * len(row_weights) and target.shape[0] % 4 == 0
     fine &= target.shape[1] == 4 * len(weights) == len(first)
-    fine &= left >= 0 and 4 * left < stride
-    fine &= 0 <= read <= stride  # far from where the sizes below overflow
+    # Also far from where the sizes below overflow.
+    fine &= 0 <= left < source.shape[1] and 0 <= read <= stride
     if not fine:  # the loops below take lengths for equal
         return False
     line, past = _room(source.shape[1], rows, left, read)
@@ -241,12 +241,12 @@ def resample(
         for i in range(2 * pairs):
             r = min(np.int64(row_first[group]) + i, rows - 1)
             row_at[i] = source_at + r * stride if r < whole else edge_at + (r - whole) * reach
-        read = np.int64(row_first[group]) + 2 * pairs
+        end = np.int64(row_first[group]) + 2 * pairs
         more = np.int64(0)
         if group + 1 < row_weights.shape[0]:
-            end = np.int64(row_first[group + 1]) + 2 * np.int64(row_pairs[group + 1])
-            more = min(end, whole) - read
-        ahead = source_at + read * stride
+            further = np.int64(row_first[group + 1]) + 2 * np.int64(row_pairs[group + 1])
+            more = min(further, whole) - end
+        ahead = source_at + end * stride
         _down(line, group % 2, row_at, pairs, row_weights[group], ahead, stride, more)
         if group % 2:
             _across(line, column_first, column_weights, target, 2 * group - 2)

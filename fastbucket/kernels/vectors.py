@@ -7,7 +7,7 @@ bits); they are called by name there, as wide as the CPU has them, and spelled o
 of it is exact, so the width never shows in a result.
 
 Memory is named by address. Nothing checks bounds, and numba does not know that an address needs
-its array: take addresses of arguments only, which the caller keeps alive.
+its array: take addresses of arguments only, or of views of them, which the caller keeps alive.
 
 Numba's cache looks at the file of a kernel only: after a change here, touch the kernels that
 import it.

@@ -82,7 +82,9 @@ class Thumbnails:
         source = probe(data)
         scale = SIDE / max(source.stored)
         shrink = self._decoder.shrink(source.kind, scale, source.stored)
-        pixels = self._decoder.decode(data, source.kind, source.profile, source.stored, shrink)
+        pixels = self._decoder.decode(
+            data, source.kind, source.profile, source.stored, shrink, source.progressive
+        )
         return of_pixels(pixels.rgbx, source.orientation, SIDE, limit=JPEG_LIMIT)
 
 

@@ -196,7 +196,8 @@ def probe(data: bytes | memoryview) -> Source:
         int(found[name][0])
         for name in ("kind", "profile", "chroma", "width", "height", "orientation")
     )
-    return Source(kind, profile, chroma, Size(width, height), orientation)
+    progressive = bool(found["progressive"][0])
+    return Source(kind, profile, chroma, Size(width, height), orientation, progressive)
 
 
 def stranger(start: bytes) -> str:

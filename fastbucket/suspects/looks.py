@@ -119,6 +119,9 @@ class LookTask:
             source = probe(jpeg)
             side = min(source.stored)
             shrink = next((s for s in (8, 4, 2) if side >= s * _SMALL), 1)
-            return look(self._decoder.decode(jpeg, source.kind, 0, source.stored, shrink).rgbx)
+            pixels = self._decoder.decode(
+                jpeg, source.kind, 0, source.stored, shrink, source.progressive
+            )
+            return look(pixels.rgbx)
         except SampleError:
             return MISSING
