@@ -66,6 +66,8 @@ megapixels, in turn, as a share of the kernel's time between a decode and an enc
 | as the loop `range(ahead, end, stride)`, whose length is a division   | 1.02     |        |
 | past the caches of the second level (`prefetchnta`)                   | 1.01     |        |
 | the target's next lines fetched for writing, too                      | 1.03     |        |
+| weights of the horizontal pass spread by shuffles, not by loads       | 0.99     |        |
+| two or three of four of them by loads                                 | 1.02     |        |
 
 A source of RGB instead of RGBX: 1.02 to 1.17 of the time (two `vpermt2b` a pair of rows; 1.15 to
 1.35 with `vpexpandb`; 640x480 to 2304x1536), and the decoder is no faster with it (0.99 to 1.02).
