@@ -196,8 +196,8 @@ def image_id(archive: str, member_key: str) -> str:
 
 
 def _short_sha256() -> Callable[[bytes], Any]:
-    """SHA-256 for a few bytes: CPython's own, which takes 3 us between two images where OpenSSL,
-    which sets up its contexts first, takes 12. hashlib's where this Python has no such module."""
+    """SHA-256 for a few bytes: CPython's own, which takes 9 us less between two images than that of
+    OpenSSL, where contexts are set up first. hashlib's where this Python has no such module."""
     for name in ("_sha2", "_sha256"):  # from 3.12 on, and before
         with suppress(ImportError, AttributeError):
             found: Callable[[bytes], Any] = import_module(name).sha256

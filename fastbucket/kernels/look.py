@@ -16,7 +16,7 @@ least and median of 150): 30 us of 2,370 and 84 of 6,100 that the sample took, 1
 | every fourth row                                                   | 70        | 91     |
 
 Later, as shares of this, between a decode and an encode: cells summed one by one 1.11; luma as
-bytes 1.2; the row after the next fetched meanwhile 1.0.
+bytes 1.2; the next of the rows that are read fetched meanwhile 1.0.
 
 Hashes from all rows are hardly nearer between copies: a bit at most, in 9 of 10.
 """
