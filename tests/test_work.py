@@ -43,10 +43,12 @@ import fastbucket
 from fastbucket import Recipe, Resources, Transcoder, resize, shard, task, transcode
 from fastbucket.catalogue import Archive
 from fastbucket.decode.recode import Recoder
+from fastbucket.decode.turbo import NEAR, Turbo
 from fastbucket.draw import draw
 from fastbucket.drawn_source import photo_jpeg
 from fastbucket.encode import encode, encoder_settings
 from fastbucket.engines import process
+from fastbucket.geometry import Size
 from fastbucket.kernels import jpegheader
 from fastbucket.progress import GOING_ON
 from fastbucket.sources import KINDS, pread
@@ -304,6 +306,19 @@ def test_pixels_lie_where_the_last_ones_lay(jpegs, monkeypatch):
             transcoder.transcode(jpegs[size], "again")
     assert len(decoded) == 1
     assert len(finished) == 1
+
+
+def test_pixels_of_small_images_stay_in_the_caches():
+    """libjpeg-turbo writes rows at multiples of 16 or 32 past them: worth it where they are large.
+    A buffer that was large does not change it, and the pixels are the same at any address."""
+    decoder = Turbo()
+    for width, height in ((512, 384), (1032, 1040), (500, 375)):
+        jpeg = photo_jpeg(draw(width, height, 3))
+        pixels = decoder.decode(jpeg, Size(width, height), 1)
+        rows = {row.ctypes.data % 16 for row in pixels}
+        assert (rows == {0}) if pixels.nbytes > NEAR else all(row % 2 for row in rows)
+        expected = simplejpeg.decode_jpeg(jpeg, "RGBX")
+        assert np.array_equal(pixels[..., :3], expected[..., :3])
 
 
 def test_memory_of_a_shard_does_not_grow_with_its_samples(source, tmp_path, monkeypatch):
