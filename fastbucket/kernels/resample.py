@@ -84,12 +84,16 @@ import numba
 import numpy as np
 
 from .rgbx import ROW_BITS, WEIGHT_BITS, store_block, store_rows, zip_rows
-from .vectors import address, dot, dot_lane, fetch, fill, load, x86_bits
+from .vectors import address, dot, dot_each, fetch, fill, load, repeated, spread, x86_bits
 
 STRIP = 64 if x86_bits() == 512 else 32
 """Bytes of a source row at a time: eight sums fit into the registers."""
 
+LINES = 2 if x86_bits() == 512 else 1
+"""Fours of target rows that a horizontal pass makes at once: the sums fit into the registers."""
+
 # Numba freezes globals into the compiled kernel.
+_LINES = LINES
 _STRIP_SUMS = STRIP // 4
 _BLOCK_SUMS = 16
 _ROW_HALF = 1 << (WEIGHT_BITS - ROW_BITS - 1)
@@ -121,36 +125,55 @@ def _down(line, half, row_at, pairs, weights, ahead, stride, more):
 
 
 @numba.njit(boundscheck=False, nogil=True)
-def _across(line, column_first, column_weights, target, y):
-    """The horizontal pass: rows y to y + 4 of the target from the rows between."""
+def _across(line, other, column_first, column_weights, target, y, below):
+    """The horizontal pass: rows y to y + 4 of the target from the rows between in `line`, and where
+    there are two LINES rows `below` to below + 4 by the same weights from those in `other`."""
     stride = np.int64(4 * target.shape[1])
-    line_at, to = address(line), address(target) + y * stride
+    to, to_below = address(target) + y * stride, address(target) + below * stride
+    line_at, apart = address(line), address(other) - address(line)
     weights_at, pairs = address(column_weights), np.int64(column_weights.shape[1])
     rounding = fill(np.int32(_FINAL_HALF), _BLOCK_SUMS)
     for block in range(column_weights.shape[0]):
-        c0 = c1 = c2 = c3 = rounding
+        c0 = c1 = c2 = c3 = d0 = d1 = d2 = d3 = rounding
         at0 = line_at + 64 * np.int64(column_first[4 * block])
         at1 = line_at + 64 * np.int64(column_first[4 * block + 1])
         at2 = line_at + 64 * np.int64(column_first[4 * block + 2])
         at3 = line_at + 64 * np.int64(column_first[4 * block + 3])
         for k in range(pairs):
-            weights = load(weights_at + 16 * (block * pairs + k), 32, 4)
-            c0 = dot_lane(c0, load(at0 + 64 * k, 16, 32), weights, 0)
-            c1 = dot_lane(c1, load(at1 + 64 * k, 16, 32), weights, 1)
-            c2 = dot_lane(c2, load(at2 + 64 * k, 16, 32), weights, 2)
-            c3 = dot_lane(c3, load(at3 + 64 * k, 16, 32), weights, 3)
+            weights = repeated(load(weights_at + 16 * (block * pairs + k), 32, 4), _BLOCK_SUMS)
+            w0, w1, w2, w3 = (
+                spread(weights, 0),
+                spread(weights, 1),
+                spread(weights, 2),
+                spread(weights, 3),
+            )
+            c0 = dot_each(c0, load(at0 + 64 * k, 16, 32), w0)
+            c1 = dot_each(c1, load(at1 + 64 * k, 16, 32), w1)
+            c2 = dot_each(c2, load(at2 + 64 * k, 16, 32), w2)
+            c3 = dot_each(c3, load(at3 + 64 * k, 16, 32), w3)
+            if _LINES == 2:
+                d0 = dot_each(d0, load(at0 + 64 * k + apart, 16, 32), w0)
+                d1 = dot_each(d1, load(at1 + 64 * k + apart, 16, 32), w1)
+                d2 = dot_each(d2, load(at2 + 64 * k + apart, 16, 32), w2)
+                d3 = dot_each(d3, load(at3 + 64 * k + apart, 16, 32), w3)
         store_block(to + 16 * block, stride, (c0, c1, c2, c3))
+        if _LINES == 2:
+            store_block(to_below + 16 * block, stride, (d0, d1, d2, d3))
 
 
-def room(width: int, height: int, left: int, read: int) -> tuple[int, int]:
-    """Bytes of a line of strips, and how many of the last rows end before the last strip does.
+def room(width: int, height: int, left: int, read: int) -> tuple[int, int, int]:
+    """Bytes of a line of strips, of four rows between the passes, and how many of the last source
+    rows end before the last strip does.
 
     width, height: of the source; left, read: as `taps.columns` returns them. `resample` needs
-    scratch for the rows between, 8 lines, and for a copy of each of those last rows, a line.
+    scratch for LINES times four rows, and for a copy of each of those last rows, a line.
     """
     line = -(-8 * read // STRIP) * STRIP
+    # Half a page between equal places of both: what a column needs of them falls on other sets of
+    # the L1. A multiple of 4096 takes the second one's gain away.
+    four = -(-8 * line // 4096) * 4096 + 2048
     whole = (4 * width * height - 4 * left - line) // (4 * width) + 1
-    return line, height - min(max(whole, 0), height)
+    return line, four, height - min(max(whole, 0), height)
 
 
 _room = numba.njit(boundscheck=False, nogil=True)(room)
@@ -169,8 +192,8 @@ def _within(source, row_first, row_pairs, row_weights, left, read, first, weight
     fine &= 0 <= left < source.shape[1] and 0 <= read <= stride
     if not fine:  # the loops below take lengths for equal
         return False
-    line, past = _room(source.shape[1], rows, left, read)
-    if len(scratch) < (8 + past) * line:
+    line, four, past = _room(source.shape[1], rows, left, read)
+    if len(scratch) < _LINES * four + past * line:
         return False
     for group in range(len(row_first)):
         fine &= 0 <= row_first[group] < rows
@@ -228,10 +251,10 @@ def resample(
     ):
         raise ValueError("weights, scratch or target that do not fit the source")
     rows, stride = source.shape[0], np.int64(4 * source.shape[1])
-    reach, past = _room(source.shape[1], rows, left, read)
+    reach, four, past = _room(source.shape[1], rows, left, read)
     whole = rows - past
-    line = scratch[: 8 * reach].view(np.int16).reshape(reach // 8, 4, 8)
-    edge = scratch[8 * reach : (8 + past) * reach].reshape(past, reach)
+    between = scratch[: _LINES * four].view(np.int16).reshape(_LINES, four // 64, 4, 8)
+    edge = scratch[_LINES * four : _LINES * four + past * reach].reshape(past, reach)
     for r in range(past):
         for i in range(reach):
             column = left + i // 4
@@ -249,6 +272,10 @@ def resample(
             further = np.int64(row_first[group + 1]) + 2 * np.int64(row_pairs[group + 1])
             more = min(further, whole) - end
         ahead = source_at + end * stride
+        which = group // 2 % _LINES
+        line = between[which, : reach // 8]
         _down(line, group % 2, row_at, pairs, row_weights[group], ahead, stride, more)
-        if group % 2:
-            _across(line, column_first, column_weights, target, 2 * group - 2)
+        if group % 2 and (which + 1 == _LINES or group + 1 == row_weights.shape[0]):
+            below = 2 * group - 2
+            y = below - 4 * which  # the same where four rows are left alone: they are made twice
+            _across(between[0], line, column_first, column_weights, target, y, below)

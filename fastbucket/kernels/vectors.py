@@ -182,12 +182,41 @@ def dot(typingctx, sums, pairs, weights):
 
 
 @intrinsic(prefer_literal=True)
-def dot_lane(typingctx, sums, pairs, weights, lane):
-    """As `dot`, by the int32 in a lane (a constant) of a vector of them."""
+def repeated(typingctx, four, lanes):
+    """Four int32, again and again up to `lanes` (a constant), in a register.
+
+    On x86 LLVM is not told where they come from. It would load each of the four by itself for what
+    is `spread` from them, and loads are what is scarce there.
+    """
+    n = lanes.literal_value
+
+    def codegen(context, b, sig, args):
+        have = min(max(x86_bits() // 32, 4), n)
+        four = shuffle(b, args[0], args[0], [i % 4 for i in range(have)])
+        if x86_bits():
+            four = b.asm(ir.FunctionType(four.type, [four.type]), "", "=v,0", [four], False)
+        return shuffle(b, four, four, [i % have for i in range(n)])
+
+    return Vector(32, n)(four, lanes), codegen
+
+
+@intrinsic(prefer_literal=True)
+def spread(typingctx, vector, lane):
+    """Of every four int32 the one in `lane` (a constant), in the place of all four."""
     at = lane.literal_value
 
     def codegen(context, b, sig, args):
-        weights = shuffle(b, args[2], args[2], [at] * args[0].type.count)
-        return b.add(args[0], in_lanes(b, "madd", args[1], b.bitcast(weights, args[1].type)))
+        n = args[0].type.count
+        return shuffle(b, args[0], args[0], [i // 4 * 4 + at for i in range(n)])
 
-    return sums(sums, pairs, weights, lane), codegen
+    return vector(vector, lane), codegen
+
+
+@intrinsic
+def dot_each(typingctx, sums, pairs, weights):
+    """As `dot`, by a vector of weights: lane i by its lane i."""
+
+    def codegen(context, b, sig, args):
+        return b.add(args[0], in_lanes(b, "madd", args[1], b.bitcast(args[2], args[1].type)))
+
+    return sums(sums, pairs, weights), codegen
