@@ -56,8 +56,8 @@ class Resizer:
             corner[0],
             target.width,
         )
-        line, four, past = resample.room(width, height, *made[3:5])
-        needed = resample.LINES * four + past * line
+        line, past = resample.room(width, height, *made[3:5])
+        needed = (8 * resample.LINES + past) * line
         if self._scratch.size < needed:
             self._scratch = aligned(needed)
         out, window = self._windows.get(target) or self._window(target)

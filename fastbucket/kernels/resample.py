@@ -1,8 +1,8 @@
 """Fused cover-resize and crop: antialiased bicubic, in integers, the same on every CPU.
 
-Vertical first, then horizontal, four target rows at a time. Weights are int16 with 14 fractional
-bits, the row between the passes is int16 with 6, and both passes are multiply-adds of two taps at
-once (`pmaddwd`) with nothing to add up across a vector:
+Vertical first, then horizontal, four target rows at a time, or with AVX-512 eight. Weights are
+int16 with 14 fractional bits, the row between the passes is int16 with 6, and both passes are
+multiply-adds of two taps at once (`pmaddwd`) with nothing to add up across a vector:
 
 - Vertical, two target rows by a strip of source columns, sums in registers. The bytes of two
   source rows are interleaved, so that a pair of int16 is one channel in both.
@@ -39,7 +39,7 @@ A: 640x480 to 576x416, B: 1600x900 to 672x384, cut out of 576x432 and 683x384.
 | four rows to a vector                                                    | 0.11 | 0.21 |
 | the same, clamped and cut to bytes by generic vectors                    | 0.14 | 0.22 |
 | one row at a time, a pixel to 128 bits, four pixels in flight            | 0.31 | 0.51 |
-| eight rows to two vectors: heights are no multiples of 8                 | 0.09 | 0.16 |
+| eight rows to two vectors (what came of it later is below)               | 0.09 | 0.16 |
 | a loop compiled for every number of pairs: not worth the code            | 0.10 | 0.19 |
 
 Later, as a share of the whole kernel's time (of which the tables above are some 3 % too high),
@@ -69,11 +69,25 @@ megapixels, in turn, as a share of the kernel's time between a decode and an enc
 | weights of the horizontal pass spread by shuffles, not by loads       | 0.99     |        |
 | two or three of four of them by loads                                 | 1.02     |        |
 
+Later still the horizontal pass was given eight rows with AVX-512, and weights that are spread in
+registers, which LLVM had undone before (a broadcast of 64 bytes takes as long as their load). Of
+the whole kernel's time over 48 of those sizes, least of 30 in turn:
+
+| in place of this                                                      | AVX-512  | AVX2 |
+|-----------------------------------------------------------------------|----------|------|
+| four rows, weights loaded one by one                                  | 1.07     | 0.98 |
+| eight rows, weights loaded one by one                                 | 1.02     |      |
+| four rows, weights spread in registers                                | 1.05     |      |
+| the second four rows half a page from where the first lie in theirs   | 1.00     |      |
+| int32 cut to int16 by `vpermt2b` instead of shifts and blends         | 1.00     |      |
+| rows interleaved and widened by shuffles of bytes and `or`            | 1.1      |      |
+
 A source of RGB instead of RGBX: 1.02 to 1.17 of the time (two `vpermt2b` a pair of rows; 1.15 to
 1.35 with `vpexpandb`; 640x480 to 2304x1536), and the decoder is no faster with it (0.99 to 1.02).
 
-It is bound by the multiply-adds in the vertical pass (one of 64 bytes a cycle), by loads in the
-horizontal one (as many as multiply-adds), and from some 3 megapixels on by memory. With a source
+It is bound by the multiply-adds in the vertical pass (one of 64 bytes a cycle; eight take 9.6, and
+a strip 16 more), by loads in the horizontal one (nine for eight multiply-adds, which take 10), and
+from some 3 megapixels on by memory. With a source
 aligned to 64 bytes it takes 3 % less at 640x480 and 17 % less at 1024x768, where all rows of a
 group fall on the same sets of the L1 cache.
 """
@@ -141,12 +155,8 @@ def _across(line, other, column_first, column_weights, target, y, below):
         at3 = line_at + 64 * np.int64(column_first[4 * block + 3])
         for k in range(pairs):
             weights = repeated(load(weights_at + 16 * (block * pairs + k), 32, 4), _BLOCK_SUMS)
-            w0, w1, w2, w3 = (
-                spread(weights, 0),
-                spread(weights, 1),
-                spread(weights, 2),
-                spread(weights, 3),
-            )
+            w0, w1 = spread(weights, 0), spread(weights, 1)
+            w2, w3 = spread(weights, 2), spread(weights, 3)
             c0 = dot_each(c0, load(at0 + 64 * k, 16, 32), w0)
             c1 = dot_each(c1, load(at1 + 64 * k, 16, 32), w1)
             c2 = dot_each(c2, load(at2 + 64 * k, 16, 32), w2)
@@ -161,19 +171,16 @@ def _across(line, other, column_first, column_weights, target, y, below):
             store_block(to_below + 16 * block, stride, (d0, d1, d2, d3))
 
 
-def room(width: int, height: int, left: int, read: int) -> tuple[int, int, int]:
-    """Bytes of a line of strips, of four rows between the passes, and how many of the last source
-    rows end before the last strip does.
+def room(width: int, height: int, left: int, read: int) -> tuple[int, int]:
+    """Bytes of a line of strips, and how many of the last rows end before the last strip does.
 
     width, height: of the source; left, read: as `taps.columns` returns them. `resample` needs
-    scratch for LINES times four rows, and for a copy of each of those last rows, a line.
+    scratch for the rows between, 8 lines for each of LINES, and for a copy of each of those last
+    rows, a line.
     """
     line = -(-8 * read // STRIP) * STRIP
-    # Half a page between equal places of both: what a column needs of them falls on other sets of
-    # the L1. A multiple of 4096 takes the second one's gain away.
-    four = -(-8 * line // 4096) * 4096 + 2048
     whole = (4 * width * height - 4 * left - line) // (4 * width) + 1
-    return line, four, height - min(max(whole, 0), height)
+    return line, height - min(max(whole, 0), height)
 
 
 _room = numba.njit(boundscheck=False, nogil=True)(room)
@@ -192,8 +199,8 @@ def _within(source, row_first, row_pairs, row_weights, left, read, first, weight
     fine &= 0 <= left < source.shape[1] and 0 <= read <= stride
     if not fine:  # the loops below take lengths for equal
         return False
-    line, four, past = _room(source.shape[1], rows, left, read)
-    if len(scratch) < _LINES * four + past * line:
+    line, past = _room(source.shape[1], rows, left, read)
+    if len(scratch) < (8 * _LINES + past) * line:
         return False
     for group in range(len(row_first)):
         fine &= 0 <= row_first[group] < rows
@@ -251,10 +258,10 @@ def resample(
     ):
         raise ValueError("weights, scratch or target that do not fit the source")
     rows, stride = source.shape[0], np.int64(4 * source.shape[1])
-    reach, four, past = _room(source.shape[1], rows, left, read)
-    whole = rows - past
-    between = scratch[: _LINES * four].view(np.int16).reshape(_LINES, four // 64, 4, 8)
-    edge = scratch[_LINES * four : _LINES * four + past * reach].reshape(past, reach)
+    reach, past = _room(source.shape[1], rows, left, read)
+    whole, between = rows - past, 8 * _LINES * reach
+    lines = scratch[:between].view(np.int16).reshape(_LINES, reach // 8, 4, 8)
+    edge = scratch[between : between + past * reach].reshape(past, reach)
     for r in range(past):
         for i in range(reach):
             column = left + i // 4
@@ -273,9 +280,8 @@ def resample(
             more = min(further, whole) - end
         ahead = source_at + end * stride
         which = group // 2 % _LINES
-        line = between[which, : reach // 8]
-        _down(line, group % 2, row_at, pairs, row_weights[group], ahead, stride, more)
+        _down(lines[which], group % 2, row_at, pairs, row_weights[group], ahead, stride, more)
         if group % 2 and (which + 1 == _LINES or group + 1 == row_weights.shape[0]):
             below = 2 * group - 2
             y = below - 4 * which  # the same where four rows are left alone: they are made twice
-            _across(between[0], line, column_first, column_weights, target, y, below)
+            _across(lines[0], lines[which], column_first, column_weights, target, y, below)
