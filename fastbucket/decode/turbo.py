@@ -44,7 +44,7 @@ def check(data: bytes | memoryview) -> None:
 
 
 KEPT = 32 << 20
-"""Bytes of the largest buffer that is kept for the images to come: 8 megapixels."""
+"""Bytes of the most pixels whose buffer is kept for the images to come: 8 megapixels."""
 
 NEAR = 4 << 20
 """Bytes of pixels up to which they are to stay in the caches: a megapixel.
@@ -87,7 +87,7 @@ class Turbo:
         buffer, size = self._buffer, width * height * 4
         if buffer.size <= size:
             buffer = aligned(size + 1)
-            if buffer.size <= KEPT:
+            if size <= KEPT:
                 self._buffer = buffer
         if size <= NEAR:
             buffer = buffer[1:]

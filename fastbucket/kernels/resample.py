@@ -87,9 +87,8 @@ A source of RGB instead of RGBX: 1.02 to 1.17 of the time (two `vpermt2b` a pair
 
 It is bound by the multiply-adds in the vertical pass (one of 64 bytes a cycle; eight take 9.6, and
 a strip 16 more), by loads in the horizontal one (nine for eight multiply-adds, which take 10), and
-from some 3 megapixels on by memory. With a source
-aligned to 64 bytes it takes 3 % less at 640x480 and 17 % less at 1024x768, where all rows of a
-group fall on the same sets of the L1 cache.
+from some 3 megapixels on by memory. With a source aligned to 64 bytes it takes 3 % less at 640x480
+and 17 % less at 1024x768, where all rows of a group fall on the same sets of the L1 cache.
 """
 
 from __future__ import annotations
