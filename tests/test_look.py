@@ -176,6 +176,17 @@ def test_a_look_is_18_bytes():
     assert np.array(MISSING, DTYPE).tolist() == tuple(MISSING)
 
 
+def test_at_any_address():
+    """Small images are decoded to an odd one."""
+    image = rgbx(draw(75, 50, 8))
+    room = np.empty(image.size + 8, np.uint8)
+    for at in range(8):
+        there = room[at : at + image.size].reshape(image.shape)
+        there[:] = image
+        assert look(there) == look(image)
+        assert np.array_equal(there, image)
+
+
 @pytest.mark.parametrize("size", [(800, 600), (1600, 1200)])
 def test_passed_through_is_looked_at_as_decoded(size):
     jpeg = photo_jpeg(draw(*size, 6))

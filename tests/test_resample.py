@@ -161,7 +161,8 @@ def digest(cache: Path, environment: dict[str, str], *arguments: str) -> subproc
 
 
 def test_the_same_bytes_on_every_cpu(tmp_path):
-    """Natively, with AVX2, with what every x86 has, and without an instruction called by name.
+    """Natively, with AVX2, with what every x86 has, and without an instruction called by name, in
+    the shapes of small vectors and of large ones.
 
     Sources, targets and scratch lie between forbidden pages: a byte too far ends the process.
     """
@@ -169,6 +170,7 @@ def test_the_same_bytes_on_every_cpu(tmp_path):
         "native": digest(tmp_path / "0", {}, "guarded"),
         "generic": digest(tmp_path / "1", {"NUMBA_CPU_NAME": "generic"}, "guarded"),
         "spelled out": digest(tmp_path / "2", {}, "guarded", "spelled-out"),
+        "wide": digest(tmp_path / "4", {}, "guarded", "spelled-out", "wide"),
     }
     if binding.get_host_cpu_features().get("avx2"):
         avx2 = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2"}

@@ -42,6 +42,7 @@ from shardtasks import Planned, Unheard
 import fastbucket
 from fastbucket import Recipe, Resources, Transcoder, resize, shard, task, transcode
 from fastbucket.catalogue import Archive
+from fastbucket.decode import turbo
 from fastbucket.decode.recode import Recoder
 from fastbucket.decode.turbo import NEAR, Turbo
 from fastbucket.draw import draw
@@ -319,6 +320,31 @@ def test_pixels_of_small_images_stay_in_the_caches():
         assert (rows == {0}) if pixels.nbytes > NEAR else all(row % 2 for row in rows)
         expected = simplejpeg.decode_jpeg(jpeg, "RGBX")
         assert np.array_equal(pixels[..., :3], expected[..., :3])
+
+
+def test_pixels_that_just_fit_their_buffer(monkeypatch):
+    """Buffers without a byte to spare: the one before an odd address is asked for."""
+    made = []
+
+    def scarce(size):
+        made.append(size)
+        return np.empty(size, np.uint8)
+
+    monkeypatch.setattr(turbo, "aligned", scarce)
+    monkeypatch.setattr(turbo, "KEPT", 64 * 48 * 4)
+    small, whole, large = (photo_jpeg(draw(w, 48, 3)) for w in (56, 64, 72))
+    decoder = Turbo()
+    for _ in range(2):
+        decoder.decode(small, Size(56, 48), 1)
+        decoder.decode(whole, Size(64, 48), 1)  # kept for what follows
+    assert made == [56 * 48 * 4 + 1, 64 * 48 * 4 + 1]
+    decoder = Turbo()
+    decoder._buffer = scarce(64 * 48 * 4)
+    decoder.decode(whole, Size(64, 48), 1)
+    assert made[3:] == [64 * 48 * 4 + 1]
+    for _ in range(2):
+        decoder.decode(large, Size(72, 48), 1)  # not kept
+    assert made[4:] == [72 * 48 * 4 + 1] * 2
 
 
 def test_memory_of_a_shard_does_not_grow_with_its_samples(source, tmp_path, monkeypatch):

@@ -190,6 +190,8 @@ def look(rgbx):
     height, width = rgbx.shape[:2]
     if rgbx.shape[2] != 4 or height < 1 or width < 1:
         raise ValueError("no RGBX pixels")
+    if rgbx.ctypes.data % 4:  # as small images are decoded; what is viewed as words lies at words
+        rgbx = rgbx.copy()
     pixels = rgbx.reshape(height, 4 * width).view(np.uint32)
     cells = np.empty((CELLS, CELLS), np.int32)
     counts = np.zeros(512, np.int32)

@@ -47,7 +47,7 @@ over the sizes of 236 photos, in turn:
 
 | both passes, in place of this                                            | AVX-512      | AVX2 |
 |--------------------------------------------------------------------------|--------------|------|
-| weights of the horizontal pass from memory one by one, not four at once  | 1.03         | 1.01 |
+| weights of the horizontal pass spread from memory, not four by a load    | 1.03         | 1.01 |
 | vertical: products with weights of zero left out, at both ends           | 1.00         |      |
 | vertical: four target rows, products with weights of zero jumped over:   | 0.98 to 0.99 |      |
 | has no registers without AVX-512                                         |              |      |
@@ -66,17 +66,18 @@ megapixels, in turn, as a share of the kernel's time between a decode and an enc
 | as the loop `range(ahead, end, stride)`, whose length is a division   | 1.02     |        |
 | past the caches of the second level (`prefetchnta`)                   | 1.01     |        |
 | the target's next lines fetched for writing, too                      | 1.03     |        |
-| weights of the horizontal pass spread by shuffles, not by loads       | 0.99     |        |
-| two or three of four of them by loads                                 | 1.02     |        |
+| weights of the horizontal pass spread in registers (see below)        | 0.99     |        |
+| one or two of four of them in registers                               | 1.02     |        |
 
 Later still the horizontal pass was given eight rows with AVX-512, and weights that are spread in
 registers, which LLVM had undone before (a broadcast of 64 bytes takes as long as their load). Of
-the whole kernel's time over 48 of those sizes, least of 30 in turn:
+the whole kernel's time over 48 of those sizes, least of 30 in turn (with what every x86-64 has the
+first takes 1.06):
 
 | in place of this                                                      | AVX-512  | AVX2 |
 |-----------------------------------------------------------------------|----------|------|
-| four rows, weights loaded one by one                                  | 1.07     | 0.98 |
-| eight rows, weights loaded one by one                                 | 1.02     |      |
+| four rows, weights as LLVM would have them                            | 1.07     | 1.00 |
+| eight rows, weights as LLVM would have them                           | 1.02     |      |
 | four rows, weights spread in registers                                | 1.05     |      |
 | the second four rows half a page from where the first lie in theirs   | 1.00     |      |
 | int32 cut to int16 by `vpermt2b` instead of shifts and blends         | 1.00     |      |
@@ -88,7 +89,8 @@ A source of RGB instead of RGBX: 1.02 to 1.17 of the time (two `vpermt2b` a pair
 It is bound by the multiply-adds in the vertical pass (one of 64 bytes a cycle; eight take 9.6, and
 a strip 16 more), by loads in the horizontal one (nine for eight multiply-adds, which take 10), and
 from some 3 megapixels on by memory. With a source aligned to 64 bytes it takes 3 % less at 640x480
-and 17 % less at 1024x768, where all rows of a group fall on the same sets of the L1 cache.
+and 17 % less at 1024x768, where all rows of a group fall on the same sets of the L1 cache; less
+than an odd address spares (`decode.turbo.NEAR`).
 """
 
 from __future__ import annotations
@@ -140,7 +142,7 @@ def _down(line, half, row_at, pairs, weights, ahead, stride, more):
 @numba.njit(boundscheck=False, nogil=True)
 def _across(line, other, column_first, column_weights, target, y, below):
     """The horizontal pass: rows y to y + 4 of the target from the rows between in `line`, and where
-    there are two LINES rows `below` to below + 4 by the same weights from those in `other`."""
+    LINES is 2 also rows `below` to below + 4, by the same weights, from those in `other`."""
     stride = np.int64(4 * target.shape[1])
     to, to_below = address(target) + y * stride, address(target) + below * stride
     line_at, apart = address(line), address(other) - address(line)
@@ -282,5 +284,5 @@ def resample(
         _down(lines[which], group % 2, row_at, pairs, row_weights[group], ahead, stride, more)
         if group % 2 and (which + 1 == _LINES or group + 1 == row_weights.shape[0]):
             below = 2 * group - 2
-            y = below - 4 * which  # the same where four rows are left alone: they are made twice
+            y = below - 4 * which  # the same where four rows are left: two LINES make them twice
             _across(lines[0], lines[which], column_first, column_weights, target, y, below)

@@ -174,7 +174,9 @@ def columns(scale, pixels, first, count):
     left, right, pairs = pixels, 0, 0
     for x in range(count):
         left, right = min(left, start[x] + low[x]), max(right, start[x] + high[x])
-    if pixels % LINE == 0:  # then all rows are aligned alike, and so may the kernel's reads be
+    # Then all rows are aligned alike, and so are the kernel's reads, unless the image is small
+    # (`decode.turbo.NEAR`); there it costs a few columns, and the weights need not know.
+    if pixels % LINE == 0:
         left -= left % LINE
     for x in range(count):
         begin, end = start[x] + low[x] - left, start[x] + high[x] - left
