@@ -79,7 +79,7 @@ def resampling(chance: random.Random, front: bool, rounds: int) -> None:
 
     resize.weights = fenced_weights
     for _ in range(rounds):
-        target = Size(*(8 * chance.randint(1, 12) for _ in range(2)))
+        target = Size(*(chance.randint(1, 96) for _ in range(2)))
         side = chance.choice((1.0, 1.01, 1.5, 2.0, 3.7, 9.0))
         resized = Size(target.width + chance.randint(0, 40), target.height + chance.randint(0, 40))
         width, height = (int(n * side) + chance.randint(0, 3) for n in resized)

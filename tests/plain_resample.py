@@ -3,7 +3,7 @@
 `Resizer` must give these very bytes. Run as a program it prints a digest of what `Resizer` makes of
 many sizes, for test_resample to compare between CPUs: natively, on the CPU that NUMBA_CPU_NAME and
 NUMBA_CPU_FEATURES name, or with `spelled-out`, which keeps to the operations that every CPU has.
-With `wide` besides they work on as many rows and columns at once as AVX-512 does.
+With `wide` besides they come in the shapes of AVX-512: its STRIP and its LINES.
 """
 
 from __future__ import annotations

@@ -44,7 +44,6 @@ from fastbucket import Recipe, Resources, Transcoder, resize, shard, task, trans
 from fastbucket.catalogue import Archive
 from fastbucket.decode import turbo
 from fastbucket.decode.recode import Recoder
-from fastbucket.decode.turbo import NEAR, Turbo
 from fastbucket.draw import draw
 from fastbucket.drawn_source import photo_jpeg
 from fastbucket.encode import encode, encoder_settings
@@ -310,14 +309,14 @@ def test_pixels_lie_where_the_last_ones_lay(jpegs, monkeypatch):
 
 
 def test_pixels_of_small_images_stay_in_the_caches():
-    """libjpeg-turbo writes rows at multiples of 16 or 32 past them: worth it where they are large.
-    A buffer that was large does not change it, and the pixels are the same at any address."""
-    decoder = Turbo()
+    """On x86 libjpeg-turbo writes rows at multiples of 16 or 32 past the caches. A buffer that was
+    large does not change it, and the pixels are the same at any address."""
+    decoder = turbo.Turbo()
     for width, height in ((512, 384), (1032, 1040), (500, 375)):
         jpeg = photo_jpeg(draw(width, height, 3))
         pixels = decoder.decode(jpeg, Size(width, height), 1)
         rows = {row.ctypes.data % 16 for row in pixels}
-        assert (rows == {0}) if pixels.nbytes > NEAR else all(row % 2 for row in rows)
+        assert (rows == {0}) if pixels.nbytes > turbo.NEAR else all(row % 2 for row in rows)
         expected = simplejpeg.decode_jpeg(jpeg, "RGBX")
         assert np.array_equal(pixels[..., :3], expected[..., :3])
 
@@ -333,12 +332,12 @@ def test_pixels_that_just_fit_their_buffer(monkeypatch):
     monkeypatch.setattr(turbo, "aligned", scarce)
     monkeypatch.setattr(turbo, "KEPT", 64 * 48 * 4)
     small, whole, large = (photo_jpeg(draw(w, 48, 3)) for w in (56, 64, 72))
-    decoder = Turbo()
+    decoder = turbo.Turbo()
     for _ in range(2):
         decoder.decode(small, Size(56, 48), 1)
         decoder.decode(whole, Size(64, 48), 1)  # kept for what follows
     assert made == [56 * 48 * 4 + 1, 64 * 48 * 4 + 1]
-    decoder = Turbo()
+    decoder = turbo.Turbo()
     decoder._buffer = scarce(64 * 48 * 4)
     decoder.decode(whole, Size(64, 48), 1)
     assert made[3:] == [64 * 48 * 4 + 1]

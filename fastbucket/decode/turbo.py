@@ -16,6 +16,7 @@ from ..buffers import aligned
 from ..errors import SampleError
 from ..geometry import Size
 from ..kernels import jpegheader as jpeg
+from ..kernels.vectors import x86_bits
 
 if TYPE_CHECKING:
     from .recode import Recoder
@@ -46,20 +47,21 @@ def check(data: bytes | memoryview) -> None:
 KEPT = 32 << 20
 """Bytes of the most pixels whose buffer is kept for the images to come: 8 megapixels."""
 
-NEAR = 4 << 20
+NEAR = 4 << 20 if x86_bits() else 0
 """Bytes of pixels up to which they are to stay in the caches: a megapixel.
 
-libjpeg-turbo writes a row past the caches where it begins at a multiple of 32 bytes (`vmovntdq`,
-16 with SSE2), and never one at an odd address. So smaller images begin at one, though the resize
-likes them aligned. Larger ones are aligned, which is better for widths of 8 n, as cameras have
-them. Shares of a sample against all aligned, on one core of a Zen 4 EPYC, medians in turn:
+On x86 libjpeg-turbo writes a row past the caches where it begins at a multiple of 32 bytes
+(`vmovntdq`, 16 with SSE2), and never one at an odd address. So smaller images begin at one, though
+the resize likes them aligned. Larger ones are aligned, which is better for widths of 8 n, as
+cameras have them; what others would gain is not worth a rule of its own. Shares of a sample against
+all aligned, on one core of a Zen 4 EPYC, medians in turn:
 
 | pixels decoded                              | width of 8 n | other widths |
 |---------------------------------------------|-------------:|-------------:|
-| as in ImageNet, up to 0.4 MP                |        0.973 |        0.985 |
-| up to 0.6 MP                                |        0.983 |        0.989 |
-| up to 1 MP                                  |        0.991 |        0.988 |
-| photos as they are, 1 to 1.3 MP             |        1.003 |        0.989 |
+| photos as in ImageNet: up to 0.4 MP         |        0.973 |        0.985 |
+| 0.4 to 0.6 MP                               |        0.983 |        0.989 |
+| 0.6 to 1 MP                                 |        0.991 |        0.988 |
+| photos as they are: 1 to 1.3 MP             |        1.003 |        0.989 |
 | 1.3 to 2 MP                                 |        1.003 |        0.984 |
 | 2 to 5 MP                                   |        1.010 |        1.000 |
 

@@ -190,7 +190,7 @@ def look(rgbx):
     height, width = rgbx.shape[:2]
     if rgbx.shape[2] != 4 or height < 1 or width < 1:
         raise ValueError("no RGBX pixels")
-    if rgbx.ctypes.data % 4:  # as small images are decoded; what is viewed as words lies at words
+    if rgbx.ctypes.data % 4:  # small images are decoded to an odd address, where no uint32 may lie
         rgbx = rgbx.copy()
     pixels = rgbx.reshape(height, 4 * width).view(np.uint32)
     cells = np.empty((CELLS, CELLS), np.int32)

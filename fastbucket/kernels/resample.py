@@ -1,6 +1,6 @@
 """Fused cover-resize and crop: antialiased bicubic, in integers, the same on every CPU.
 
-Vertical first, then horizontal, four target rows at a time, or with AVX-512 eight. Weights are
+Vertical first, then horizontal, four target rows at a time, with AVX-512 twice four. Weights are
 int16 with 14 fractional bits, the row between the passes is int16 with 6, and both passes are
 multiply-adds of two taps at once (`pmaddwd`) with nothing to add up across a vector:
 
@@ -42,8 +42,8 @@ A: 640x480 to 576x416, B: 1600x900 to 672x384, cut out of 576x432 and 683x384.
 | eight rows to two vectors (what came of it later is below)               | 0.09 | 0.16 |
 | a loop compiled for every number of pairs: not worth the code            | 0.10 | 0.19 |
 
-Later, as a share of the whole kernel's time (of which the tables above are some 3 % too high),
-over the sizes of 236 photos, in turn:
+Later, as a share of the whole kernel's time (the tables above are of the first one, some 3 %
+slower), over the sizes of 236 photos, in turn:
 
 | both passes, in place of this                                            | AVX-512      | AVX2 |
 |--------------------------------------------------------------------------|--------------|------|
@@ -70,8 +70,8 @@ megapixels, in turn, as a share of the kernel's time between a decode and an enc
 | one or two of four of them in registers                               | 1.02     |        |
 
 Later still the horizontal pass was given eight rows with AVX-512, and weights that are spread in
-registers, which LLVM had undone before (a broadcast of 64 bytes takes as long as their load). Of
-the whole kernel's time over 48 of those sizes, least of 30 in turn (with what every x86-64 has the
+registers, which LLVM had undone before (a load of 4 bytes that fills 64 is a load like any). Of the
+whole kernel's time over 48 of those sizes, least of 30 in turn (with what every x86-64 has the
 first takes 1.06):
 
 | in place of this                                                      | AVX-512  | AVX2 |
@@ -79,18 +79,18 @@ first takes 1.06):
 | four rows, weights as LLVM would have them                            | 1.07     | 1.00 |
 | eight rows, weights as LLVM would have them                           | 1.02     |      |
 | four rows, weights spread in registers                                | 1.05     |      |
-| the second four rows half a page from where the first lie in theirs   | 1.00     |      |
+| half a page (2 KiB) between the two lines, counted within pages       | 1.00     |      |
 | int32 cut to int16 by `vpermt2b` instead of shifts and blends         | 1.00     |      |
 | rows interleaved and widened by shuffles of bytes and `or`            | 1.1      |      |
 
 A source of RGB instead of RGBX: 1.02 to 1.17 of the time (two `vpermt2b` a pair of rows; 1.15 to
 1.35 with `vpexpandb`; 640x480 to 2304x1536), and the decoder is no faster with it (0.99 to 1.02).
 
-It is bound by the multiply-adds in the vertical pass (one of 64 bytes a cycle; eight take 9.6, and
-a strip 16 more), by loads in the horizontal one (nine for eight multiply-adds, which take 10), and
-from some 3 megapixels on by memory. With a source aligned to 64 bytes it takes 3 % less at 640x480
-and 17 % less at 1024x768, where all rows of a group fall on the same sets of the L1 cache; less
-than an odd address spares (`decode.turbo.NEAR`).
+It is bound by the multiply-adds in the vertical pass (one of 64 bytes a cycle; eight take 9.6
+cycles, and a strip 16 more), by loads in the horizontal one (nine for eight multiply-adds, 10
+cycles), and from some 3 megapixels on by memory. With a source aligned to 64 bytes it takes 3 %
+less at 640x480 and 17 % less at 1024x768, where all rows of a group fall on the same sets of the L1
+cache. An odd address spares a whole sample more than that (`decode.turbo.NEAR`).
 """
 
 from __future__ import annotations
@@ -176,8 +176,8 @@ def room(width: int, height: int, left: int, read: int) -> tuple[int, int]:
     """Bytes of a line of strips, and how many of the last rows end before the last strip does.
 
     width, height: of the source; left, read: as `taps.columns` returns them. `resample` needs
-    scratch for the rows between, 8 lines for each of LINES, and for a copy of each of those last
-    rows, a line.
+    scratch for the rows between, 8 such lines for each four target rows of LINES, and for a copy of
+    each of those last rows, a line.
     """
     line = -(-8 * read // STRIP) * STRIP
     whole = (4 * width * height - 4 * left - line) // (4 * width) + 1

@@ -174,8 +174,8 @@ def columns(scale, pixels, first, count):
     left, right, pairs = pixels, 0, 0
     for x in range(count):
         left, right = min(left, start[x] + low[x]), max(right, start[x] + high[x])
-    # Then all rows are aligned alike, and so are the kernel's reads, unless the image is small
-    # (`decode.turbo.NEAR`); there it costs a few columns, and the weights need not know.
+    # Rows of whole cache lines are aligned alike, and so are the kernel's reads then, unless the
+    # image is small (`decode.turbo.NEAR`); there it costs a few columns.
     if pixels % LINE == 0:
         left -= left % LINE
     for x in range(count):
