@@ -123,6 +123,8 @@ def main() -> None:
         vectors.x86_bits = spelled_out
     from fastbucket import resize
 
+    if "wide" in sys.argv:
+        assert resize.resample.LINES == 2
     if guard:
         resize.aligned = guarded
     digest = hashlib.sha256()

@@ -110,6 +110,10 @@ def test_the_bytes_are_those_of_plain_integers(seed):
     resizer = Resizer()
     for number, case in enumerate(plain_resample.cases(seed, 120)):
         pixels = plain_resample.noise(case.source, number)
+        if number % 2:  # as small images are decoded
+            odd = np.empty(pixels.size + 1, np.uint8)[1:].reshape(pixels.shape)
+            odd[:] = pixels
+            pixels = odd
         made = resizer(pixels, case.span, case.resized, case.corner, case.target)
         assert np.array_equal(made, plain_resample.resample(pixels, case)), case
 

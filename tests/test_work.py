@@ -322,7 +322,7 @@ def test_pixels_of_small_images_stay_in_the_caches():
 
 
 def test_pixels_that_just_fit_their_buffer(monkeypatch):
-    """Buffers without a byte to spare: the one before an odd address is asked for."""
+    """Buffers without a byte to spare: the one in front of an odd address is asked for too."""
     made = []
 
     def scarce(size):

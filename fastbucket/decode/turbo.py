@@ -45,7 +45,7 @@ def check(data: bytes | memoryview) -> None:
 
 
 KEPT = 32 << 20
-"""Bytes of the most pixels whose buffer is kept for the images to come: 8 megapixels."""
+"""Bytes of pixels up to which their buffer is kept for the images to come: 8 megapixels."""
 
 NEAR = 4 << 20 if x86_bits() else 0
 """Bytes of pixels up to which they are to stay in the caches: a megapixel.
@@ -53,8 +53,8 @@ NEAR = 4 << 20 if x86_bits() else 0
 On x86 libjpeg-turbo writes a row past the caches where it begins at a multiple of 32 bytes
 (`vmovntdq`, 16 with SSE2), and never one at an odd address. So smaller images begin at one, though
 the resize likes them aligned. Larger ones are aligned, which is better for widths of 8 n, as
-cameras have them; what others would gain is not worth a rule of its own. Shares of a sample against
-all aligned, on one core of a Zen 4 EPYC, medians in turn:
+cameras have them. Shares of a sample against all aligned, on one core of a Zen 4 EPYC, medians in
+turn:
 
 | pixels decoded                              | width of 8 n | other widths |
 |---------------------------------------------|-------------:|-------------:|
@@ -65,7 +65,7 @@ all aligned, on one core of a Zen 4 EPYC, medians in turn:
 | 1.3 to 2 MP                                 |        1.003 |        0.984 |
 | 2 to 5 MP                                   |        1.010 |        1.000 |
 
-At an odd pixel, with the resize's strips aligned all the same, as at an odd byte: 1.00.
+Beginning at an odd pixel instead, so that the resize's strips can stay aligned: 1.00.
 """
 
 

@@ -72,7 +72,7 @@ megapixels, in turn, as a share of the kernel's time between a decode and an enc
 Later still the horizontal pass was given eight rows with AVX-512, and weights that are spread in
 registers, which LLVM had undone before (a load of 4 bytes that fills 64 is a load like any). Of the
 whole kernel's time over 48 of those sizes, least of 30 in turn (with what every x86-64 has the
-first takes 1.06):
+first of them takes 1.06):
 
 | in place of this                                                      | AVX-512  | AVX2 |
 |-----------------------------------------------------------------------|----------|------|

@@ -4,7 +4,8 @@ A vector is a numba type, so kernels stay in Python: `sums = dot(sums, pairs, we
 are LLVM's generic vectors, which every CPU can run. Three operations have an instruction on x86
 that LLVM does not reliably recognise (`pmaddwd`, `packssdw`, `packuswb`, each in lanes of 128
 bits); they are called by name there, as wide as the CPU has them, and spelled out elsewhere. All
-of it is exact, so the width never shows in a result.
+of it is exact, so the width never shows in a result. An empty piece of assembly hides a value from
+LLVM in one place, `repeated`.
 
 Memory is named by address. Nothing checks bounds, and numba does not know that an address needs
 its array: take addresses of arguments only, or of views of them, which the caller keeps alive.
